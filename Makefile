@@ -1,0 +1,64 @@
+# Every chore is one word. Python >= 3.11, make and a package index are all that must be there.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=catalogue.example.com LIVE_URL=same-origin ODATA_HOME=$(VENV)/lint-home \
+	SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH
+
+.PHONY: help run test faults lint bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the chores
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+run: $(VENV)/run.stamp ## start everything, from nothing to 500,000 products
+	@exec $(RUN) manage.py up
+
+test: lint ## all linters, then all tests; PYTEST_ARGS are passed on
+	$(RUN) -m pytest --ignore tests/acceptance $(PYTEST_ARGS)
+
+faults: $(VENV)/dev.stamp ## kill processes and servers of a running service, again and again; not yet part of `test`
+	$(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for production, migrations
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy .
+	$(VENV)/bin/lint-imports
+	$(PRODUCTION) $(RUN) manage.py check --deploy --fail-level WARNING
+	SECRET_KEY=lint ODATA_HOME=$(VENV)/lint-home $(RUN) -W "ignore:Got an error checking" manage.py makemigrations --check --dry-run
+
+bench: $(VENV)/run.stamp ## measure; writes docs/performance.md
+	$(RUN) benchmarks/run.py $(BENCH_ARGS)
+
+lock: $(VENV)/run.stamp ## pin what requirements.in asks for, for every Python that we run on
+	$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header \
+		--annotation-style=line requirements.in --output-file requirements.txt
+
+clean: ## remove the virtual environment and the caches; the data in ODATA_HOME stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# --- the virtual environment -------------------------------------------------------------------
+# A stamp is written last: what was interrupted is done again.
+
+$(VENV)/made.stamp:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer, or name it by 'make PYTHON=...'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), and Python 3.11 or newer is needed: install it, or name it by 'make PYTHON=python3.12 ...'." >&2; exit 1; }
+	@# Debian's python3 lacks ensurepip unless python3-venv is there; its pip can do the same.
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
+		|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(VENV) install --quiet pip; } \
+		|| { echo "No virtual environment could be made: install the package python3-venv (or pip), then try again." >&2; exit 1; }
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/made.stamp requirements.txt
+	@echo "Installing what requirements.txt names ..."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+	@echo "Installing what requirements-dev.txt names ..."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,67 @@
+"""What a person or a token may do: one rule for each kind of object, all of them here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rest_framework.permissions import BasePermission
+
+from accounts.models import ApiToken, Scope
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+    from accounts.models import User
+
+
+def scopes_of(user: User | AnonymousUser, token: object) -> frozenset[str]:
+    """What a request may do: what its token says or, in a session, what the person's permissions say."""
+    if isinstance(token, ApiToken):
+        return frozenset(token.scopes)
+    if not user.is_authenticated:
+        return frozenset()
+    scopes = {str(Scope.READ)}
+    if user.has_perm("products.change_product"):
+        scopes.add(Scope.WRITE)
+    if user.has_perm("products.add_import"):
+        scopes.add(Scope.IMPORT)
+    return frozenset(scopes)
+
+
+def may_see_all_imports(user: User | AnonymousUser) -> bool:
+    """Staff with the right to view imports see everybody's; others see their own."""
+    return bool(user.is_authenticated and user.has_perm("products.view_import"))
+
+
+class HasScope(BasePermission):
+    """Lets a request through if it holds a scope that the view asks for.
+
+    A view names its scopes in ``required_scopes``: a dict from action (or, on plain views, lower-case
+    method) to the scopes of which one is enough. What is not named there is denied.
+    """
+
+    message = "You may not do that."
+    code = "permission_denied"
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        method = (request.method or "").lower()
+        if not hasattr(view, method):
+            return True  # the view goes on to answer 405, which says more than a 403
+        action = getattr(view, "action", None) or method.replace("head", "get")
+        wanted = getattr(view, "required_scopes", {}).get(action, ())
+        if not scopes_of(request.user, request.auth).isdisjoint(wanted):
+            return True
+        self._say_what_is_missing(request, sorted(map(str, wanted)))
+        return False
+
+    def _say_what_is_missing(self, request: Request, wanted: list[str]) -> None:
+        if not wanted:
+            return
+        self.code = "missing_scope"
+        scope = " or ".join(f"`{scope}`" for scope in wanted)
+        if isinstance(request.auth, ApiToken):
+            self.message = f"This token has no scope {scope}. Issue one that has."
+        else:
+            self.message = f"Your account may not do that: it has no right to {scope}. Ask an administrator for it."

@@ -1,0 +1,102 @@
+"""People and tokens in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from accounts.forms import TokenForm
+from accounts.models import ApiToken, User
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):
+    """Django's own, less the ways by which somebody who may edit users could make themselves a superuser."""
+
+    POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *self.POWERS)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and self._is_level(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and self._is_level(request, obj)
+
+    @staticmethod
+    def _is_level(request: HttpRequest, obj: User | None) -> bool:
+        return request.user.is_superuser or obj is None or not obj.is_superuser
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(admin.ModelAdmin):
+    """Tokens are made, renamed and deleted, which revokes them. Their secret is shown once."""
+
+    list_display = ("name", "key", "user", "scope_list", "created_at", "last_used_at", "expires_at")
+    list_select_related = ("user",)
+    list_filter = ("user",)
+    search_fields = ("name", "key_id", "user__username")
+    fields = ("user", "name", "scopes", "expires_at")
+    shown_later = ("key", "user", "scope_list", "created_at", "last_used_at", "expires_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        """Superusers see everybody's tokens, others their own."""
+        tokens = super().get_queryset(request)
+        return tokens if request.user.is_superuser else tokens.filter(user_id=request.user.pk)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj is None else ("name", *self.shown_later)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return () if obj is None else self.shown_later
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if change:
+            return super().get_form(request, obj, change, **kwargs)
+        form: Any = super().get_form(request, obj, change, **kwargs | {"form": TokenForm})
+        form.asker = request.user
+        return form
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user":
+            kwargs["initial"] = request.user.pk
+            if not request.user.is_superuser:
+                kwargs["queryset"] = User.objects.filter(username=request.user.get_username())
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        token, full = ApiToken.issue(obj.user, name=obj.name, scopes=obj.scopes, expires_at=obj.expires_at)
+        obj.pk, obj.key_id = token.pk, token.key_id
+        self._show_once(request, full)
+
+    @staticmethod
+    def _show_once(request: HttpRequest, full: str) -> None:
+        url = request.build_absolute_uri("/api/v1/products/")
+        messages.warning(
+            request,
+            format_html(
+                "Copy the token now, it is not shown again: <code>{}</code>. "
+                'Use it so: <code>curl -H "Authorization: Bearer {}" {}</code>',
+                full,
+                full,
+                url,
+            ),
+        )
+
+    @admin.display(description="Key id", ordering="key_id")
+    def key(self, token: ApiToken) -> str:
+        return f"{token.PREFIX}_{token.key_id}_…"
+
+    @admin.display(description="Scopes")
+    def scope_list(self, token: ApiToken) -> str:
+        return ", ".join(token.scopes)

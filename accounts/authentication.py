@@ -1,0 +1,143 @@
+"""Who is asking: a program with a token, or a person with a session."""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework import authentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+
+from accounts.models import ApiToken
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from accounts.models import User
+
+TOKEN_SHAPE = re.compile(rf"{ApiToken.PREFIX}_([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
+USE_NOTED_EVERY = timedelta(minutes=1)
+"""`last_used_at` tells forgotten tokens from living ones; to the second is not worth a write per request."""
+
+
+def authenticate_token(full: str) -> ApiToken | None:
+    """The token that this full string is, with its user, or None if it opens nothing (any more)."""
+    token = _find(full)
+    if token is None or token.expired:
+        return None
+    _note_use(token)
+    return token
+
+
+def _find(full: str) -> ApiToken | None:
+    """The token of this string, expired or not, if its secret is right and its user active."""
+    shape = TOKEN_SHAPE.fullmatch(full)
+    if shape is None:
+        return None
+    key_id, secret = shape.groups()
+    token = ApiToken.objects.select_related("user").filter(key_id=key_id).first()
+    if token is None or not token.matches(secret) or not token.user.is_active:
+        return None
+    return token
+
+
+def _note_use(token: ApiToken) -> None:
+    """Set `last_used_at`, at most once in USE_NOTED_EVERY whoever else uses it at this moment."""
+    noted = token.last_used_at
+    if noted is not None and timezone.now() - noted < USE_NOTED_EVERY:
+        return
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - USE_NOTED_EVERY)
+    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
+
+
+class BearerAuthentication(authentication.BaseAuthentication):
+    """`Authorization: Bearer <token>` (RFC 6750). `request.auth` is the ApiToken."""
+
+    keyword = "Bearer"
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        """The token's user and the token; None if the request brings no bearer token.
+
+        A wrong token is refused even where a session would do: a program is told, never quietly
+        let in as somebody else.
+        """
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != self.keyword.lower():
+            return None
+        full = credentials.strip()
+        token = authenticate_token(full)
+        if token is not None:
+            return token.user, token
+        if _find(full) is not None:
+            raise AuthenticationFailed("This token has expired. Ask for a new one.", code="token_expired")
+        raise AuthenticationFailed(
+            "This token is not valid. Send `Authorization: Bearer odata_<id>_<secret>` as it was shown when it "
+            "was issued; it may have been revoked since.",
+            code="invalid_token",
+        )
+
+    def authenticate_header(self, request: Request) -> str:
+        """The challenge of a 401; being here makes it one, for requests of browsers too."""
+        return f'{self.keyword} realm="OData Backend"'
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """The session of a person who has logged in, whose writes carry the CSRF token in a header."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Raise PermissionDenied for a write without the `X-CSRFToken` header."""
+        # Django would look for the token in a POST's form first, and so read a whole upload
+        # before anybody has said that it may be read. For every other method it reads the header.
+        header_only = copy(request._request)
+        header_only.method = "PUT" if request.method == "POST" else request.method
+        check = authentication.CSRFCheck(_no_view)
+        check.process_request(header_only)
+        if check.process_view(header_only, _no_view, (), {}):
+            raise PermissionDenied(
+                "A session may write only with the X-CSRFToken header, from one of our own pages. "
+                "Programs use a token instead: `Authorization: Bearer <token>`.",
+                code="csrf_failed",
+            )
+
+
+def _no_view(request: HttpRequest) -> HttpResponse:
+    """Stands for the view in Django's CSRF check, which only looks whether it is exempt."""
+    return HttpResponse()
+
+
+class BearerScheme(OpenApiAuthenticationExtension):
+    """How the OpenAPI document declares BearerAuthentication."""
+
+    target_class = "accounts.authentication.BearerAuthentication"
+    name = "bearerAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": f"{ApiToken.PREFIX}_<id>_<secret>",
+            "description": "Made by `manage.py issue_token`, or under API tokens in the admin.",
+        }
+
+
+class SessionScheme(OpenApiAuthenticationExtension):
+    """How the OpenAPI document declares SessionAuthentication."""
+
+    target_class = "accounts.authentication.SessionAuthentication"
+    name = "cookieAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": "The session of a logged-in person. Writes also need the X-CSRFToken header.",
+        }

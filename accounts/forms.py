@@ -1,0 +1,59 @@
+"""Forms for people: the first administrator, and a new token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import UserCreationForm, UsernameField
+
+from accounts.access import scopes_of
+from accounts.models import ApiToken, Scope, User
+
+
+class FirstAdministratorForm(UserCreationForm):
+    """A name and a password, twice. Saving it is `accounts.setup`'s business."""
+
+    class Meta:
+        model = User
+        fields = ("username",)
+        field_classes = {"username": UsernameField}
+
+
+class TokenForm(forms.ModelForm):
+    """A new token: whose, what for, and for how long."""
+
+    asker: User
+    """Who fills it in; the admin sets it."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Each stands alone: give what the program needs, and no more.",
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ("user", "name", "scopes", "expires_at")
+
+    def clean_user(self) -> User:
+        """Only a superuser may make tokens for others: a token acts as its user."""
+        user: User = self.cleaned_data["user"]
+        if user != self.asker and not self.asker.is_superuser:
+            raise forms.ValidationError("You can make tokens for yourself alone.", code="not_yours")
+        return user
+
+    def clean_scopes(self) -> list[str]:
+        """Nobody hands out more than they hold."""
+        scopes: list[str] = self.cleaned_data["scopes"]
+        beyond = sorted(set(scopes) - scopes_of(self.asker, None))
+        if beyond:
+            raise forms.ValidationError(f"Your account does not hold: {', '.join(beyond)}.", code="beyond_yours")
+        return scopes
+
+    def clean_expires_at(self) -> Any:
+        """A token that is dead from the start is a mistake."""
+        token = ApiToken(expires_at=self.cleaned_data["expires_at"])
+        if token.expired:
+            raise forms.ValidationError("This lies in the past.", code="past")
+        return token.expires_at

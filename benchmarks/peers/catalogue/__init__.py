@@ -1,0 +1,1 @@
+"""The catalogue as an app of the peers that need Django."""

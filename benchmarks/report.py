@@ -1,0 +1,161 @@
+"""The results of a run as docs/performance.md: each figure, its goal, and whether it is met.
+
+    .venv/bin/python benchmarks/report.py benchmarks/results/NAME.json [docs/performance.md]
+
+writes the page again from the results of an earlier run, such as after a change of its template.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+TEMPLATE = Path(__file__).with_name("performance.template.md")
+NOT_MEASURED = "not measured in this run"
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Seconds of one case as a multiple of another's; the goal is a limit from above or, for a peer, from below."""
+
+    figure: str
+    measured: str
+    base: str
+    goal: float
+    at_least: bool = False
+
+    def row(self, results: Results) -> tuple[str, ...]:
+        seconds = results["seconds"]
+        goal = f"{'>=' if self.at_least else '<='} {self.goal:g} x"
+        if self.measured not in seconds or self.base not in seconds:
+            return self.figure, goal, NOT_MEASURED, "", ""
+        ratio = median(seconds[self.measured]) / median(seconds[self.base])
+        met = ratio >= self.goal if self.at_least else ratio <= self.goal
+        verdict = "met" if met else f"missed by {100 * abs(ratio - self.goal) / self.goal:.0f} %"
+        return self.figure, goal, f"{ratio:.2f} x", spread(seconds[self.measured]), verdict
+
+
+RATIOS = (
+    Ratio("first import, file in mixed order", "first shuffled", "copy shuffled", 1.3),
+    Ratio("the same file again: all unchanged", "unchanged shuffled", "copy shuffled", 0.8),
+    Ratio("every row changed", "changed shuffled", "copy shuffled", 2.2),
+    Ratio("first import, file in the order of its skus", "first sorted", "copy sorted", 1.3),
+    Ratio("the same file again: all unchanged", "unchanged sorted", "copy sorted", 0.8),
+    Ratio("every row changed", "changed sorted", "copy sorted", 2.2),
+)
+PEERS = (
+    Ratio("`bulk_create(update_conflicts)`", "bulk_create", "first shuffled", 5, at_least=True),
+    Ratio("SQLModel objects, as the original", "sqlmodel", "first shuffled", 10, at_least=True),
+    Ratio("dict + COPY + one upsert: first", "dict and copy, first", "first shuffled", 2, at_least=True),
+    Ratio("dict + COPY + one upsert: again", "dict and copy, again", "unchanged shuffled", 4, at_least=True),
+    Ratio("django-import-export, bulk (scaled)", "import-export bulk", "first shuffled", 40, at_least=True),
+    Ratio("django-import-export, default (scaled)", "import-export default", "first shuffled", 120, at_least=True),
+)
+LARGE = (
+    Ratio("new rows", "first in a large catalogue", "first in a small catalogue", 1.5),
+    Ratio("every row changed", "changed in a large catalogue", "changed in a small catalogue", 1.5),
+)
+WORKER_GOAL_MB = 30
+WEB_GOAL_MB = 25
+
+
+def spread(values: list[float]) -> str:
+    """Median, and the lowest and highest in brackets."""
+    return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(each) + " |" for each in (header, ("---",) * len(header), *rows)]
+    return "\n".join(lines)
+
+
+def ratios(results: Results, goals: tuple[Ratio, ...], compared_with: str) -> str:
+    header = ("figure", "goal", compared_with, "seconds: median (lowest–highest)", "")
+    return table(header, (goal.row(results) for goal in goals))
+
+
+def copies(results: Results) -> str:
+    seconds = results["seconds"]
+    header = ("file", "raw COPY, seconds: median (lowest–highest)")
+    names = (("in mixed order", "copy shuffled"), ("in the order of its skus", "copy sorted"))
+    return table(header, ((text, spread(seconds[name])) for text, name in names if name in seconds))
+
+
+def peers(results: Results) -> str:
+    """What the peers did, beyond the ratio: rows a second, memory, and how many rows they were given."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, facts in results["other"].get("peers", {}).items():
+            per_second = results["rows"] / median(results["seconds"][name])
+            scaled = "" if facts["rows"] == results["rows"] else ", scaled"
+            yield name, f"{facts['rows']:,}{scaled}", f"{per_second:,.0f}", f"{facts['peak_mb']:,.0f} MB"
+
+    return table(("peer", "rows", "rows a second", "memory of its process"), rows())
+
+
+def memory(growths: dict[str, Any], goal: float, what: str) -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, growth in growths.items():
+            resident = growth["resident_mb"]
+            verdict = "met" if resident <= goal else f"missed by {resident - goal:.1f} MB"
+            size = f"{growth['file_bytes'] / 1e6:,.0f} MB"
+            shown = f"{int(name):,}" if name.isdigit() else name
+            parts = (f"{growth['idle_mb']} MB", f"{resident} MB", f"{growth['proportional_mb']} MB")
+            yield shown, size, *parts, verdict
+
+    header = (what, "file", "idle, resident", f"above idle (goal: <= {goal:g} MB)", "proportional, above idle", "")
+    return table(header, rows())
+
+
+def uploads(results: Results) -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, facts in results["other"].get("web memory", {}).items():
+            seconds = results["seconds"][name]
+            speed = facts["file_bytes"] / 1e6 / median(seconds)
+            yield name, f"{facts['file_bytes'] / 1e6:,.0f} MB", spread(seconds), f"{speed:,.0f} MB/s"
+
+    return table(("upload", "size", "seconds: median (lowest–highest)", ""), rows())
+
+
+def page(results: Results) -> str:
+    """The whole of docs/performance.md."""
+    machine = results["machine"]
+    values = {
+        "date": results["date"],
+        "command": results["command"],
+        "repeats": str(results["repeats"]),
+        "rows": f"{results['rows']:,}",
+        "file_size": f"{results['file_bytes'] / 1e6:,.0f} MB",
+        "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['kernel']}",
+        "load": f"{machine['load_before']:g}",
+        "minutes": f"{results['minutes']:.0f}",
+        "versions": ", ".join(f"{name} {number}" for name, number in machine["versions"].items()),
+        "settings": ", ".join(f"`{name} = {value}`" for name, value in machine["database"].items()),
+        "copies": copies(results),
+        "imports": ratios(results, RATIOS, "raw COPY"),
+        "peers": ratios(results, PEERS, "slower than our import"),
+        "peer_facts": peers(results),
+        "large": ratios(results, LARGE, "the small catalogue"),
+        "worker_memory": memory(results["other"].get("worker memory", {}), WORKER_GOAL_MB, "rows"),
+        "web_memory": memory(results["other"].get("web memory", {}), WEB_GOAL_MB, "upload"),
+        "uploads": uploads(results),
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, value in values.items():
+        text = text.replace("{{" + name + "}}", value)
+    return text
+
+
+if __name__ == "__main__":
+    shown = page(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    if len(sys.argv) > 2:
+        Path(sys.argv[2]).write_text(shown, encoding="utf-8")
+    else:
+        print(shown)

@@ -1,0 +1,118 @@
+"""Settings that come from the environment: one declaration each.
+
+`odata.environment` declares them, `odata.settings` reads them, and the tests hold
+`.env.example` and docs/settings.md to the same list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import environ
+
+
+class SettingError(Exception):
+    """A setting has a value that can't be used. The message says which, and what would do."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}.")
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable.
+
+    ``kind`` is ``str``, ``int``, ``bool`` or ``list`` (comma-separated). ``default`` is the text
+    that stands for an unset variable; ``""`` in an ``str`` means "not set". A ``secret`` may also
+    be given as ``NAME_FILE``, the path of a file that holds it.
+    """
+
+    name: str
+    kind: str
+    default: str
+    help: str
+    secret: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    """Where only these will do; upper and lower case are one."""
+
+    def read(self, env: Mapping[str, str]) -> Any:
+        """The setting's value out of `env`. Raises SettingError with the variable's name."""
+        raw = self._raw(env)
+        try:
+            return self._parse(raw)
+        except ValueError as error:
+            shown = "(hidden)" if self.secret else repr(raw)
+            raise SettingError(self.name, f"is {shown} and {error}") from None
+
+    def read_default(self) -> Any:
+        return self._parse(self.default)
+
+    def _raw(self, env: Mapping[str, str]) -> str:
+        raw = env.get(self.name, "").strip()
+        path = env.get(f"{self.name}_FILE", "").strip() if self.secret else ""
+        if raw or not path:
+            return raw or self.default
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingError(f"{self.name}_FILE", f"is {path!r}, which can't be read: {reason}") from None
+
+    def _parse(self, raw: str) -> Any:
+        if self.kind == "int":
+            return self._parse_int(raw)
+        if self.kind == "bool":
+            return self._parse_bool(raw)
+        if self.kind == "list":
+            return [part.strip() for part in raw.split(",") if part.strip()]
+        return self._parse_choice(raw) if self.choices else raw
+
+    def _parse_choice(self, raw: str) -> str:
+        for choice in self.choices:
+            if choice.lower() == raw.lower():
+                return choice
+        raise ValueError(f"must be one of {', '.join(self.choices)}")
+
+    def _parse_int(self, raw: str) -> int:
+        try:
+            number = int(raw.replace("_", ""))
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if self.minimum is not None and number < self.minimum:
+            raise ValueError(f"must be {self.minimum} or more")
+        if self.maximum is not None and number > self.maximum:
+            raise ValueError(f"must be {self.maximum} or less")
+        return number
+
+    @staticmethod
+    def _parse_bool(raw: str) -> bool:
+        if raw.lower() in environ.Env.BOOLEAN_TRUE_STRINGS:
+            return True
+        if raw.lower() in ("false", "off", "no", "n", "0", ""):
+            return False
+        raise ValueError("must be true or false")
+
+
+def read_settings(settings: Iterable[Setting], env: Mapping[str, str]) -> tuple[dict[str, Any], list[SettingError]]:
+    """All settings by name, and what is wrong with them. A wrong one gets its default for the time being."""
+    values: dict[str, Any] = {}
+    problems: list[SettingError] = []
+    for setting in settings:
+        try:
+            values[setting.name] = setting.read(env)
+        except SettingError as problem:
+            values[setting.name] = setting.read_default()
+            problems.append(problem)
+    return values, problems
+
+
+def load_dotenv(path: Path) -> None:
+    """Put the variables of a `.env` file into the environment; what is set already wins."""
+    if path.is_file():
+        environ.Env.read_env(path)

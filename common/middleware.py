@@ -1,0 +1,76 @@
+"""Errors that no view has answered, and the request id on every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
+from django.utils.functional import LazyObject, empty
+
+from common.errors import InvalidInputError
+from common.explain import Problem, explain
+from common.problems import REQUEST_ID_HEADER, problem_response, request_id
+
+LEFT_TO_DJANGO = (Http404, PermissionDenied, SuspiciousOperation, BadRequest, MultiPartParserError)
+"""It logs these in its own way, then calls our handler400, 403 or 404."""
+
+SENTENCES = {
+    405: "This address does not take that method. The Allow header names those that it takes.",
+}
+
+
+def forget_unknown_user(request: HttpRequest) -> None:
+    """Take a request whose session nobody has looked up yet for nobody's.
+
+    The log notes the user's id at the end of every request, and would look it up in a database that
+    may be what is away: that would make the caller wait for as long again, and fail once more.
+    """
+    user = getattr(request, "user", None)
+    if isinstance(user, LazyObject) and user.__dict__.get("_wrapped") is empty:
+        request.user = AnonymousUser()
+
+
+class ProblemMiddleware:
+    """Gives every error the one shape, where it did not come out of Django REST framework.
+
+    Stands behind django-structlog's middleware, which makes the request id.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        known_as = request_id(request)
+        response = self._refuse_nul(request) or self.get_response(request)
+        if response.status_code == 301 and request.method not in ("GET", "HEAD"):
+            response.status_code = 308  # the slash was missing: a 301 would lose the method and the body
+        if isinstance(response, HttpResponse) and response.status_code >= 400 and not response.content:
+            response = self._fill(request, response)
+        if response.status_code == 503:
+            forget_unknown_user(request)
+        response[REQUEST_ID_HEADER] = known_as
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer an expected error of a plain Django view; a bug stays Django's, which logs it."""
+        problem = None if isinstance(exception, LEFT_TO_DJANGO) else explain(exception)
+        return problem_response(request, problem) if problem else None
+
+    def _refuse_nul(self, request: HttpRequest) -> HttpResponse | None:
+        """PostgreSQL takes no NUL in text; stopped here, it can't reach any lookup."""
+        if "\0" not in request.path and "%00" not in request.META.get("QUERY_STRING", ""):
+            return None
+        error = InvalidInputError("An address can't hold a NUL character (%00).", code="nul_character")
+        return problem_response(request, error)
+
+    def _fill(self, request: HttpRequest, empty: HttpResponse) -> HttpResponse:
+        """An error answer without a word in it, such as Django's 405, told in our shape."""
+        status = empty.status_code
+        title = empty.reason_phrase
+        code = title.lower().replace(" ", "_")
+        headers = {name: value for name, value in empty.items() if not name.lower().startswith("content-")}
+        return problem_response(request, Problem(status, code, title, SENTENCES.get(status, f"{title}."), (), headers))

@@ -1,0 +1,61 @@
+"""What the whole test suite stands on: a throw-away PostgreSQL and Valkey of its own.
+
+`DATABASE_URL` and `REDIS_URL`, where set, name the servers to use instead; pytest-django makes its
+own database there in either case. Django is set up after this file is read (pytest.ini names no
+settings module on purpose), so the environment below is what the settings see.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+# Not below pytest's own temporary folder: as root, PostgreSQL's user could not reach that.
+HOME = Path(tempfile.mkdtemp(prefix="odata-tests-"))
+os.environ |= {
+    "DJANGO_SETTINGS_MODULE": "odata.settings",
+    "ODATA_HOME": str(HOME),
+    "SECRET_KEY": "only-for-tests",
+    "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
+}
+
+from odata.embedded.places import Places  # noqa: E402 - not before the environment is set
+from odata.embedded.servers import start_servers  # noqa: E402
+from odata.embedded.supervisor import Supervisor  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start what is missing, once for the session. All of it stops when pytest ends, however it ends."""
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+
+    def clean_up() -> None:
+        supervisor.stop_all()
+        shutil.rmtree(HOME, ignore_errors=True)
+
+    config.add_cleanup(clean_up)
+    assert settings.DATABASES  # pytest-django sets Django up where the settings have been read
+    if config.option.collectonly:
+        return
+    try:
+        start_servers(
+            supervisor,
+            Places(HOME),
+            postgres=not os.environ.get("DATABASE_URL"),
+            valkey=not os.environ.get("REDIS_URL"),
+            durable=False,
+        )
+    except Exception as error:
+        pytest.exit("\n".join([*said, f"The servers of the tests could not be started: {error}"]), returncode=1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's stories last: Playwright leaves an event loop running in this thread, and tests of
+    asynchronous code can't start theirs beside it."""
+    items.sort(key=lambda item: "tests/browser/" in item.path.as_posix())

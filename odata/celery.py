@@ -1,0 +1,22 @@
+"""The Celery application. What it is set to, and why, stands in `odata.settings`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from django_structlog.celery.steps import DjangoStructLogInitStep
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
+
+app = Celery("odata")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.steps["worker"].add(DjangoStructLogInitStep)
+
+
+@setup_logging.connect
+def use_our_logging(**kwargs: Any) -> None:
+    """Keep Celery from replacing the logging that Django has set up already."""

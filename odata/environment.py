@@ -1,0 +1,109 @@
+"""Every setting that the environment can give: its name, what it means, what it is when unset.
+
+`odata.settings` reads them, docs/settings.md and `.env.example` describe them, and a test keeps
+the three from drifting apart.
+"""
+
+from __future__ import annotations
+
+from common.env import Setting
+
+SETTINGS: tuple[Setting, ...] = (
+    # where it runs
+    Setting("HOST", "str", "127.0.0.1", "Address that the web and live servers listen on."),
+    Setting("PORT", "int", "8000", "Port of the web server: pages, admin, REST.", minimum=1, maximum=65535),
+    Setting("LIVE_PORT", "int", "8001", "Port of the live server: WebSockets.", minimum=1, maximum=65535),
+    Setting(
+        "LIVE_URL",
+        "str",
+        "",
+        "Where browsers reach the live server, such as wss://catalogue.example.com. Unset: the "
+        "host of the page on LIVE_PORT. `same-origin`: the page's own host and port, for a proxy "
+        "that joins the two.",
+    ),
+    Setting(
+        "ODATA_HOME",
+        "str",
+        "var",
+        "Folder of everything that is kept: database, queue, uploaded files, secret key. "
+        "A relative path starts at the project's folder.",
+    ),
+    Setting("WEB_THREADS", "int", "32", "Requests that one web process works on at a time.", minimum=1),
+    Setting("WEB_WORKERS", "int", "1", "Web processes.", minimum=1),
+    Setting("LIVE_SOCKETS_PER_USER", "int", "100", "WebSockets that one person may have open at a time.", minimum=1),
+    # Django
+    Setting(
+        "SECRET_KEY",
+        "str",
+        "",
+        "Signs sessions and links; keep it secret and never change it lightly. Unset: made once "
+        "and kept in ODATA_HOME/secret_key.",
+        secret=True,
+    ),
+    Setting("ALLOWED_HOSTS", "list", "localhost,127.0.0.1,[::1]", "Host names this service answers to."),
+    Setting(
+        "CSRF_TRUSTED_ORIGINS",
+        "list",
+        "",
+        "Origins, such as https://catalogue.example.com, whose pages may send forms and open sockets, beside its own.",
+    ),
+    Setting("DEBUG", "bool", "false", "Show tracebacks in the browser. Only for development."),
+    Setting(
+        "HTTPS",
+        "bool",
+        "false",
+        "The service is reached by https alone: secure cookies, HSTS, and the proxy's X-Forwarded-Proto is believed.",
+    ),
+    Setting(
+        "LOG_LEVEL",
+        "str",
+        "INFO",
+        "How much is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    ),
+    Setting(
+        "LOG_FORMAT",
+        "str",
+        "auto",
+        "`json`, `console`, or `auto`: console on a terminal, json elsewhere.",
+        choices=("auto", "console", "json"),
+    ),
+    # servers
+    Setting(
+        "DATABASE_URL",
+        "str",
+        "",
+        "postgresql://user:password@host:5432/name?sslmode=verify-full&sslrootcert=/path. "
+        "Unset: a PostgreSQL of its own in ODATA_HOME.",
+        secret=True,
+    ),
+    Setting("DATABASE_POOL_SIZE", "int", "20", "Connections that a web process keeps open.", minimum=1),
+    Setting("DATABASE_POOL_OVERFLOW", "int", "30", "Connections it may open beyond these.", minimum=0),
+    Setting("DATABASE_POOL_TIMEOUT", "int", "5", "Seconds to wait for a free one before answering 503.", minimum=1),
+    Setting("WEB_STATEMENT_TIMEOUT", "int", "15", "Seconds after which a web request's statement is ended.", minimum=1),
+    Setting(
+        "REDIS_URL",
+        "str",
+        "",
+        "redis://:password@host:6379/0, or rediss:// for TLS (?ssl_ca_certs=/path&ssl_cert_reqs=required). "
+        "Unset: a Valkey of its own in ODATA_HOME.",
+        secret=True,
+    ),
+    Setting("CELERY_BROKER_URL", "str", "", "The queue, where it is not REDIS_URL.", secret=True),
+    Setting("CELERY_RESULT_BACKEND", "str", "django-db", "Where the results of tasks are kept."),
+    # imports
+    Setting("IMPORT_BATCH_SIZE", "int", "50000", "Rows that are merged into the catalogue at a time.", minimum=1),
+    Setting("IMPORT_MAX_BYTES", "int", "5000000000", "Size of the largest file taken, in bytes.", minimum=1),
+    Setting(
+        "IMPORT_LEASE_SECONDS",
+        "int",
+        "20",
+        "Time without a sign of life after which another worker takes an import over.",
+        minimum=2,
+    ),
+    Setting("IMPORT_SWEEP_SECONDS", "int", "5", "How often overdue imports are looked for.", minimum=1),
+    # the first start
+    Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
+    Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),
+    Setting("ADMIN_PASSWORD", "str", "", "That administrator's password.", secret=True),
+)

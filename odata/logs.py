@@ -1,0 +1,99 @@
+"""Logs: one line an event, with the request id and the import id it belongs to."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+SHARED_PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.StackInfoRenderer(),
+]
+
+ROUTINE_TASKS = ("products.tasks.sweep_imports", "odata.tasks.worker_heartbeat")
+ROUTINE_REQUESTS = ("GET /livez", "GET /readyz")
+ROUTINE_EVENTS = ("task_enqueued", "task_started", "task_succeeded", "request_started", "request_finished")
+
+
+class WithoutRoutine(logging.Filter):
+    """Drops what happens every few seconds and means nothing: health checks and sweeps that went well.
+
+    Also `request_started`, since the line at the request's end says the same and more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.routine_ids: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        event = record.msg
+        if not isinstance(event, dict) or record.levelno >= logging.WARNING:
+            return True
+        if event.get("event") not in ROUTINE_EVENTS:
+            return True
+        if event["event"] == "request_started" or event.get("request") in ROUTINE_REQUESTS:
+            return False
+        return not self._is_of_routine_task(event)
+
+    def _is_of_routine_task(self, event: dict[str, Any]) -> bool:
+        """A task is named at its start only; until its end we remember its id."""
+        task_id = str(event.get("task_id"))
+        if event["event"] == "task_succeeded" and task_id in self.routine_ids:
+            self.routine_ids.discard(task_id)
+            return True
+        if (event.get("task") or event.get("child_task_name")) not in ROUTINE_TASKS:
+            return False
+        if event["event"] == "task_started":
+            self.routine_ids.add(task_id)
+        return True
+
+
+def logging_config(level: str, form: str) -> dict[str, Any]:
+    """The `LOGGING` setting, and structlog set up to match. `form` is json, console or auto."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    tail = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+    if not console:
+        tail.insert(1, structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED_PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"without_routine": {"()": WithoutRoutine}},
+        "formatters": {
+            "structured": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": SHARED_PROCESSORS,
+                "processors": tail,
+            }
+        },
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "structured", "filters": ["without_routine"]}
+        },
+        "root": {"handlers": ["stderr"], "level": level.upper()},
+        "loggers": {
+            # Their own lines for each request or task repeat what ours say.
+            "django.server": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "daphne": {"level": "WARNING"},
+            "kombu": {"level": "WARNING"},
+            "channels_redis": {"level": "WARNING"},
+        },
+    }

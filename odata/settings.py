@@ -1,0 +1,332 @@
+"""Django's settings, one flat file. What the environment can change is declared in `odata.environment`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from csp.constants import NONE, SELF
+from django.core.management.utils import get_random_secret_key
+from kombu import Queue
+
+from common.env import SettingError, load_dotenv, read_settings
+from odata.connections import broker_address, database_config, redis_address
+from odata.embedded.places import Places
+from odata.environment import SETTINGS
+from odata.logs import logging_config
+from odata.secret_key import read_or_make_secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+load_dotenv(BASE_DIR / ".env")
+ENV, SETTING_PROBLEMS = read_settings(SETTINGS, os.environ)
+"""What can't be used is noted here, replaced by its default and refused by `odata.checks`."""
+
+PROCESS = os.environ.get("ODATA_PROCESS", "command")
+"""web, live, or anything else: only the first two share a pool of connections between requests."""
+
+# --- where things are --------------------------------------------------------------------------
+
+ODATA_HOME = (BASE_DIR / Path(ENV["ODATA_HOME"]).expanduser()).resolve()
+PLACES = Places(ODATA_HOME)
+EMBEDDED_POSTGRES = not ENV["DATABASE_URL"]
+EMBEDDED_VALKEY = not ENV["REDIS_URL"]
+
+# --- Django ------------------------------------------------------------------------------------
+
+
+def secret_key() -> str:
+    try:
+        return ENV["SECRET_KEY"] or read_or_make_secret_key(PLACES)
+    except OSError as error:
+        problem = f"is {ODATA_HOME}, where {error.filename} can't be read or written: {error.strerror}"
+        SETTING_PROBLEMS.append(SettingError("ODATA_HOME", problem))
+        return get_random_secret_key()
+
+
+DEBUG = ENV["DEBUG"]
+SECRET_KEY = secret_key()
+ALLOWED_HOSTS = ENV["ALLOWED_HOSTS"]
+CSRF_TRUSTED_ORIGINS = ENV["CSRF_TRUSTED_ORIGINS"]
+ROOT_URLCONF = "odata.urls"
+WSGI_APPLICATION = "odata.wsgi.application"
+ASGI_APPLICATION = "odata.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "daphne",  # first: its runserver replaces Django's
+    "odata",
+    "common",
+    "accounts",
+    "webhooks",
+    "products",
+    "odata.admin_site.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+    "django_celery_results",
+    "django_structlog",
+    "drf_spectacular",
+    "rest_framework",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "odata.csp.LiveServerCSPMiddleware",
+    "common.middleware.ProblemMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "odata.context.live_server",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Uploaded product files are data, never pages: this storage has no URL.
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": ODATA_HOME / "files",
+            "base_url": None,
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+# Multipart uploads on their way; not the system's folder, which may be memory.
+FILE_UPLOAD_TEMP_DIR = ODATA_HOME / "uploads"
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+
+# --- people ------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "import-list"
+LOGOUT_REDIRECT_URL = "login"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# --- security ----------------------------------------------------------------------------------
+
+HTTPS = ENV["HTTPS"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # asked from inside, by plain HTTP
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "common.problems.csrf_failure"
+# Forms and JSON bodies; product files are streamed and have their own limit, IMPORT_MAX_BYTES.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+
+# The live server may have a port, even a host of its own: `odata.context` adds it to connect-src.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- PostgreSQL --------------------------------------------------------------------------------
+
+
+def session_options(**settings: str) -> str:
+    """libpq's `options`: settings that every session starts with."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def database() -> dict[str, Any]:
+    """The one database. Requests share a pool; workers have none, since Celery closes a pool at
+    every task boundary, and a pool must not be carried over a fork."""
+    try:
+        config = database_config(ENV["DATABASE_URL"] or PLACES.database_url)
+    except SettingError as problem:
+        SETTING_PROBLEMS.append(problem)
+        config = database_config(PLACES.database_url)
+    config["CONN_MAX_AGE"] = 0  # the pool keeps connections; under ASGI an age would leak them
+    config["CONN_HEALTH_CHECKS"] = True  # a pool without checks hands out dead ones after a restart
+    guards = {
+        # A half-dead client must not hold locks: its statement ends, its transaction too.
+        "client_connection_check_interval": "5s",
+        "idle_in_transaction_session_timeout": "60s",
+        "lock_timeout": "5s",
+    }
+    options = config.setdefault("OPTIONS", {})
+    options |= {"connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
+    if PROCESS in ("web", "live"):
+        guards["statement_timeout"] = f"{ENV['WEB_STATEMENT_TIMEOUT']}s"
+        least = ENV["DATABASE_POOL_SIZE"] if PROCESS == "web" else 1
+        options["pool"] = {
+            "min_size": least,
+            "max_size": least + ENV["DATABASE_POOL_OVERFLOW"],
+            "timeout": ENV["DATABASE_POOL_TIMEOUT"],
+        }
+    options["options"] = session_options(**guards)
+    return config
+
+
+DATABASES = {"default": database()}
+
+# --- Valkey or Redis ---------------------------------------------------------------------------
+
+
+def redis_url(name: str, default: str) -> str:
+    try:
+        return redis_address(name, ENV[name] or default)
+    except SettingError as problem:
+        SETTING_PROBLEMS.append(problem)
+        return default
+
+
+REDIS_URL = redis_url("REDIS_URL", PLACES.redis_url)
+# The socket library's default is to wait for ever: a broker that swallows packets must not.
+REDIS_TIMEOUTS: dict[str, Any] = {
+    "socket_connect_timeout": 1,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 20,
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {
+            # The layer waits 5 s for a message at a time: a shorter patience would end each wait with an error.
+            "hosts": [{"address": REDIS_URL, "socket_connect_timeout": 1, "socket_timeout": 15}],
+            "prefix": "odata:live",
+        },
+    },
+}
+
+# --- Celery ------------------------------------------------------------------------------------
+# The import's row in PostgreSQL is the truth; a message here only rings the bell. Losing one
+# costs IMPORT_SWEEP_SECONDS, a second copy finds nothing to do.
+
+CELERY_BROKER_URL = broker_address(redis_url("CELERY_BROKER_URL", REDIS_URL))
+CELERY_RESULT_BACKEND = ENV["CELERY_RESULT_BACKEND"]
+CELERY_RESULT_EXTENDED = True
+CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's backend_cleanup removes older results
+CELERY_TASK_IGNORE_RESULT = True  # what a task came to is in our own tables
+# Acknowledged before it is worked on. A late one that fails, because the queue went away meanwhile, leaves
+# the worker with a message too many in hand: it then takes no other, also when the queue is back. What
+# a killed worker leaves undone is found by its lease, not by a message that comes back.
+CELERY_TASK_ACKS_LATE = False
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # an import must not wait behind another in a busy worker's hands
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # a blip must not end a long import
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # nobody commands the workers through the queue
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # the default gives up after 100
+CELERY_TASK_PUBLISH_RETRY = False  # a request never waits for the queue: the sweeper sends it later
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    **REDIS_TIMEOUTS,
+    "visibility_timeout": 6 * 3600,  # longer than any import: the lease, not this, finds lost work
+    "max_retries": 0,  # of a message that is sent: by default an upload waits 6 s for a queue that is down
+}
+CELERY_VISIBILITY_TIMEOUT = 6 * 3600
+CELERY_TASK_QUEUES = [Queue("imports"), Queue("default")]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ROUTES = {"products.tasks.run_import": {"queue": "imports"}}
+CELERY_BEAT_SCHEDULE = {
+    "sweep-imports": {
+        "task": "products.tasks.sweep_imports",
+        "schedule": ENV["IMPORT_SWEEP_SECONDS"],
+        # Sweeps that piled up while no worker ran are worth nothing.
+        "options": {"expires": 4 * ENV["IMPORT_SWEEP_SECONDS"]},
+    },
+    "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
+    "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(ODATA_HOME / "celerybeat-schedule")
+
+# --- REST --------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.BearerAuthentication",
+        "accounts.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "common.problems.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "OData Backend",
+    "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- imports -----------------------------------------------------------------------------------
+
+IMPORT_BATCH_SIZE = ENV["IMPORT_BATCH_SIZE"]
+IMPORT_MAX_BYTES = ENV["IMPORT_MAX_BYTES"]
+IMPORT_LEASE_SECONDS = ENV["IMPORT_LEASE_SECONDS"]
+LIVE_URL = ENV["LIVE_URL"]
+LIVE_PORT = ENV["LIVE_PORT"]
+LIVE_SOCKETS_PER_USER = ENV["LIVE_SOCKETS_PER_USER"]
+
+# --- logs --------------------------------------------------------------------------------------
+
+LOGGING_CONFIG = "logging.config.dictConfig"
+LOGGING = logging_config(ENV["LOG_LEVEL"], ENV["LOG_FORMAT"])
+DJANGO_STRUCTLOG_CELERY_ENABLED = True

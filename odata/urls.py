@@ -1,0 +1,24 @@
+"""All addresses of the web process."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from odata import health
+
+handler400 = "common.problems.bad_request"
+handler403 = "common.problems.permission_denied"
+handler404 = "common.problems.page_not_found"
+handler500 = "common.problems.server_error"
+
+urlpatterns = [
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("admin/", admin.site.urls),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("", include("products.urls")),
+    path("", include("accounts.urls")),
+    path("", include("products.page_urls")),
+]

@@ -1,0 +1,139 @@
+"""`/api/v1/imports/`: files on their way into the catalogue."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, cast
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.models import Scope
+from common.errors import NotFoundError
+from common.openapi import problems
+from common.pagination import NewestFirst
+from products import progress
+from products.api import bodies
+from products.api.parameters import choice, person, refuse_unknown
+from products.api.serializers import ImportDocument
+from products.importing import lease
+from products.importing.options import ImportOptions
+from products.models import Import
+from products.tasks import start_import
+
+OPTIONS = ("mode", "on_error", "max_rejects")
+ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
+OPTION_FIELDS: dict[str, dict[str, Any]] = {
+    "mode": {"type": "string", "enum": Import.Mode.values, "default": "upsert"},
+    "on_error": {"type": "string", "enum": Import.OnError.values, "default": "skip"},
+    "max_rejects": {
+        "type": "string",
+        "default": "100,10%",
+        "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
+    },
+}
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "string", "format": "binary"}, **OPTION_FIELDS},
+}
+BINARY = {"type": "string", "format": "binary"}
+ACCEPTED = OpenApiResponse(
+    ImportDocument, description="The file is kept and will be imported. `Location` names its import, to be asked again."
+)
+
+
+def upload_schema(**how: Any) -> Any:
+    """How the schema shows an upload, by whichever path."""
+    parameters = [OpenApiParameter(name, {**field}, OpenApiParameter.QUERY) for name, field in OPTION_FIELDS.items()]
+    parameters.append(
+        OpenApiParameter("file_name", OpenApiTypes.STR, description="What the file of a raw body is called.")
+    )
+    parameters += [
+        OpenApiParameter("Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[202]),
+        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[202]),
+    ]
+    return extend_schema(
+        parameters=parameters,
+        request={"multipart/form-data": FORM, "text/csv": BINARY, "application/octet-stream": BINARY},
+        responses={202: ACCEPTED, **problems(411, 413, 415, 507)},
+        description="The options may be fields of the form or parameters of the address.",
+        **how,
+    )
+
+
+@extend_schema_view(
+    list=extend_schema(
+        summary="List imports",
+        description="Your own, or all of them if you may see those of others.",
+        parameters=[OpenApiParameter("state", OpenApiTypes.STR, enum=Import.State.values)],
+        responses={200: ImportDocument(many=True), **problems()},
+    ),
+    create=upload_schema(summary="Import a file"),
+    retrieve=extend_schema(summary="Read an import", parameters=[ID], responses={200: ImportDocument, **problems(404)}),
+)
+@extend_schema(tags=["imports"])
+class ImportViewSet(GenericViewSet):
+    queryset = Import.objects.all()
+    serializer_class = ImportDocument
+    pagination_class = NewestFirst
+    parser_classes = [MultiPartParser, bodies.CsvParser, bodies.BytesParser]
+    required_scopes = {
+        "list": {Scope.READ, Scope.IMPORT},
+        "retrieve": {Scope.READ, Scope.IMPORT},
+        "create": {Scope.IMPORT},
+        "cancel": {Scope.IMPORT},
+    }
+
+    def list(self, request: Request) -> Response:
+        refuse_unknown(request, ["state"])
+        imports = Import.objects.visible_to(request.user).select_related("created_by")
+        if state := choice(request, "state", Import.State):
+            imports = imports.filter(state=state)
+        page = self.paginate_queryset(imports) or []
+        return self.get_paginated_response([progress.document(import_) for import_ in page])
+
+    def retrieve(self, request: Request, import_id: str) -> Response:
+        return Response(progress.document(visible_import(request, import_id)))
+
+    def create(self, request: Request) -> Response:
+        refuse_unknown(request, [*OPTIONS, "file_name"])
+        bodies.prepare(request._request)
+        options = _options(request)
+        chunks, file_name = bodies.file_of(request)
+        import_ = start_import(chunks, file_name=file_name, options=options, user=person(request))
+        document = progress.document(import_)
+        return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})
+
+    @extend_schema(
+        operation_id="imports_cancel",
+        summary="Cancel an import",
+        description="It stops soon after, and nothing of it stays in the catalogue.",
+        parameters=[ID],
+        request=None,
+        responses={202: ImportDocument, **problems(404, 409)},
+    )
+    def cancel(self, request: Request, import_id: str) -> Response:
+        import_ = lease.request_cancel(visible_import(request, import_id))
+        return Response(progress.document(import_), status=202)
+
+
+def visible_import(request: Request, import_id: str) -> Import:
+    """The import of this id, if the request's person may see it. Raises NotFoundError."""
+    imports = Import.objects.visible_to(request.user).select_related("created_by")
+    try:
+        return imports.get(pk=uuid.UUID(import_id))
+    except (ValueError, Import.DoesNotExist):
+        raise NotFoundError(f"There is no import {import_id!r} that you may see.") from None
+
+
+def _options(request: Request) -> ImportOptions:
+    """The options, out of the form if there is one, else out of the address."""
+    form = request.data if bodies.is_form(request) else {}
+    sources = (request.query_params, cast("Mapping[str, str]", form))
+    return ImportOptions.parse({name: source[name] for source in sources for name in OPTIONS if name in source})

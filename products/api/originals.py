@@ -1,0 +1,86 @@
+"""The paths of the service that this one replaces; the code behind them is the same."""
+
+from __future__ import annotations
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Scope
+from common.errors import FieldError, InvalidInputError
+from common.openapi import problems
+from products.api.imports import ImportViewSet, upload_schema
+from products.api.parameters import refuse_unknown
+from products.api.products import FIELDS, SKU, ProductViewSet
+from products.api.serializers import NewProduct, ProductDocument, ProductFields
+from products.models import Product
+
+LIMIT, MOST = 100, 1000
+
+
+@extend_schema_view(create=upload_schema(summary="Import a file", operation_id="original_import_create"))
+@extend_schema(tags=["original paths"])
+class OriginalImportViewSet(ImportViewSet):
+    """`POST /products/csv`."""
+
+
+@extend_schema_view(
+    create=extend_schema(
+        operation_id="original_products_create",
+        summary="Create a product",
+        request=NewProduct,
+        responses={201: ProductDocument, **problems(409, 415)},
+    ),
+    retrieve=extend_schema(
+        operation_id="original_products_retrieve",
+        summary="Read a product",
+        parameters=[SKU],
+        responses={200: ProductDocument, **problems(404)},
+    ),
+    update=extend_schema(
+        operation_id="original_products_update",
+        summary="Replace a product",
+        parameters=[SKU],
+        request=ProductFields,
+        responses={200: ProductDocument, **problems(404, 415)},
+    ),
+    destroy=extend_schema(
+        operation_id="original_products_delete",
+        summary="Delete a product",
+        parameters=[SKU],
+        responses={204: None, **problems(404)},
+    ),
+)
+@extend_schema(tags=["original paths"])
+class OriginalProductViewSet(ProductViewSet):
+    """`/products/all`, `/products/new` and `/products/id/{sku}`."""
+
+    pagination_class = None  # type: ignore[assignment]  # a plain list, as it was
+
+    required_scopes = {**ProductViewSet.required_scopes, "list_all": {Scope.READ}}
+
+    @extend_schema(
+        operation_id="original_products_list",
+        summary="List products by position",
+        description="The further `skip` goes, the longer it takes: `/api/v1/products/` has pages without that.",
+        parameters=[
+            OpenApiParameter("skip", OpenApiTypes.INT, default=0, description="Products to leave out at the start."),
+            OpenApiParameter("limit", OpenApiTypes.INT, default=LIMIT, description=f"Products to show, up to {MOST}."),
+        ],
+        responses={200: ProductDocument(many=True), **problems()},
+    )
+    def list_all(self, request: Request) -> Response:
+        refuse_unknown(request, ["skip", "limit"])
+        skip = _number(request, "skip", 0)
+        limit = _number(request, "limit", LIMIT, MOST)
+        return Response(list(Product.objects.order_by("id").values(*FIELDS)[skip : skip + limit]))
+
+
+def _number(request: Request, name: str, default: int, most: int = 2**31) -> int:
+    """A count out of the address. Raises InvalidInputError for anything but a number from 0 to `most`."""
+    text = request.query_params.get(name, "") or str(default)
+    if not (text.isascii() and text.isdigit() and int(text[:12]) <= most):
+        message = f"{name}={text!r} must be a whole number from 0 to {most}."
+        raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_number", message)])
+    return int(text)

@@ -1,0 +1,144 @@
+"""`/api/v1/products/`: the catalogue, one product or one page at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.models import Scope
+from common.errors import FieldError, InvalidInputError
+from common.openapi import problems
+from common.pagination import KeysetPages
+from products import catalogue
+from products.api.parameters import choice, person, refuse_unknown
+from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch
+from products.models import Product
+
+FIELDS = ("sku", "name", "description", "status", "attributes", "version", "created_at", "updated_at")
+REPLACED_BY = {"description": "", "status": str(Product.Status.ACTIVE), "attributes": {}}
+"""What PUT gives the fields that its body leaves out."""
+
+SKU = OpenApiParameter(
+    "sku",
+    OpenApiTypes.STR,
+    OpenApiParameter.PATH,
+    description="In upper or lower case, percent-encoded; it may hold slashes.",
+)
+FILTERS = [
+    OpenApiParameter(
+        "status", OpenApiTypes.STR, enum=Product.Status.values, description="Only products of this status."
+    ),
+    OpenApiParameter("search", OpenApiTypes.STR, description="Only products with this text in their sku or name."),
+]
+
+
+class ProductPages(KeysetPages):
+    """In the order in which they were created."""
+
+    ordering = "id"
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List products", parameters=FILTERS, responses={200: ProductDocument, **problems()}),
+    create=extend_schema(
+        summary="Create a product", request=NewProduct, responses={201: ProductDocument, **problems(409, 415)}
+    ),
+    retrieve=extend_schema(
+        summary="Read a product", parameters=[SKU], responses={200: ProductDocument, **problems(404)}
+    ),
+    update=extend_schema(
+        summary="Replace a product",
+        description="Fields that are left out get their defaults. It does not create: an unknown sku is 404.",
+        parameters=[SKU],
+        request=ProductFields,
+        responses={200: ProductDocument, **problems(404, 415)},
+    ),
+    partial_update=extend_schema(
+        summary="Change a product",
+        parameters=[SKU],
+        request=ProductPatch,
+        responses={200: ProductDocument, **problems(404, 415)},
+    ),
+    destroy=extend_schema(summary="Delete a product", parameters=[SKU], responses={204: None, **problems(404)}),
+)
+@extend_schema(tags=["products"])
+class ProductViewSet(GenericViewSet):
+    queryset = Product.objects.all()
+    serializer_class = ProductDocument
+    pagination_class = ProductPages
+    lookup_field = "sku"
+    required_scopes = {
+        "list": {Scope.READ},
+        "retrieve": {Scope.READ},
+        "create": {Scope.WRITE},
+        "update": {Scope.WRITE},
+        "partial_update": {Scope.WRITE},
+        "destroy": {Scope.WRITE},
+    }
+
+    def list(self, request: Request) -> Response:
+        refuse_unknown(request, ["status", "search"])
+        page = self.paginate_queryset(_filtered(request).values("id", *FIELDS)) or []
+        return self.get_paginated_response([{name: row[name] for name in FIELDS} for row in page])
+
+    def retrieve(self, request: Request, sku: str) -> Response:
+        row = catalogue.with_sku(sku).values(*FIELDS).first()
+        return Response(row or document(catalogue.product_with_sku(sku)))
+
+    def create(self, request: Request) -> Response:
+        fields = read_fields(NewProduct, request)
+        product = catalogue.create_product(fields, actor=person(request))
+        location = reverse("product-detail", args=[product.sku])
+        return Response(document(product), status=201, headers={"Location": location})
+
+    def update(self, request: Request, sku: str) -> Response:
+        fields = read_fields(ProductFields, request)
+        return self._write(request, sku, {**REPLACED_BY, **fields})
+
+    def partial_update(self, request: Request, sku: str) -> Response:
+        return self._write(request, sku, read_fields(ProductPatch, request))
+
+    def _write(self, request: Request, sku: str, fields: dict[str, Any]) -> Response:
+        product = catalogue.product_with_sku(sku)
+        refuse_renaming(product, fields.pop("sku", None))
+        return Response(document(catalogue.update_product(product, fields, actor=person(request))))
+
+    def destroy(self, request: Request, sku: str) -> Response:
+        catalogue.delete_product(catalogue.product_with_sku(sku), actor=person(request))
+        return Response(status=204)
+
+
+def _filtered(request: Request) -> QuerySet[Product]:
+    products = Product.objects.all()
+    if status := choice(request, "status", Product.Status):
+        products = products.filter(status=status)
+    if search := request.query_params.get("search", "").replace("\0", "").strip():
+        products = products.filter(Q(sku__icontains=search) | Q(name__icontains=search))
+    return products
+
+
+def document(product: Product) -> dict[str, Any]:
+    """The product as everybody is shown it."""
+    return {name: getattr(product, name) for name in FIELDS}
+
+
+def read_fields(serializer_class: type[ProductFields], request: Request) -> dict[str, Any]:
+    """The fields that the body gives, of the right types."""
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def refuse_renaming(product: Product, sku: str | None) -> None:
+    """Raise InvalidInputError if the body names another sku than the address."""
+    if sku is None or catalogue.with_sku(sku).filter(pk=product.pk).exists():
+        return
+    message = f"The sku can't be changed: this is {product.sku!r}. Create a product with the new sku, delete this one."
+    raise InvalidInputError(message, code="sku_immutable", errors=[FieldError("/sku", "sku_immutable", message)])

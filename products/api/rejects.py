@@ -1,0 +1,113 @@
+"""`/api/v1/imports/{id}/rejects/`: the rows of a file that were not applied."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.models import Scope
+from common.openapi import problems
+from common.pagination import KeysetPages
+from products.api.imports import ID, visible_import
+from products.api.parameters import choice, refuse_unknown
+from products.api.rejects_csv import rejects_csv
+from products.api.serializers import ReportedRowDocument
+from products.models import ReportedRow
+
+OUTCOME = OpenApiParameter(
+    "outcome",
+    OpenApiTypes.STR,
+    enum=ReportedRow.Outcome.values,
+    default=str(ReportedRow.Outcome.REJECTED),
+    description="`rejected`: rows with errors. `duplicate`: rows that a later line with the same sku replaced.",
+)
+
+
+class CsvRenderer(BaseRenderer):
+    """Says that there is CSV to be had, for requests that accept nothing else; the view makes it itself."""
+
+    media_type = "text/csv"
+    format = "csv"
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:
+        return data
+
+
+class LinePages(KeysetPages):
+    """In the order of the file."""
+
+    ordering = "line_number"
+
+
+@extend_schema(tags=["imports"])
+class RejectsViewSet(GenericViewSet):
+    queryset = ReportedRow.objects.all()
+    serializer_class = ReportedRowDocument
+    pagination_class = LinePages
+    required_scopes = {"list": {Scope.READ, Scope.IMPORT}, "download": {Scope.READ, Scope.IMPORT}}
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        renderers = super().get_renderers()
+        return [CsvRenderer(), *renderers] if self.action == "download" else renderers
+
+    @extend_schema(
+        operation_id="imports_rejects_list",
+        summary="List the rows that were not applied",
+        parameters=[ID, OUTCOME],
+        responses={200: ReportedRowDocument(many=True), **problems(404)},
+    )
+    def list(self, request: Request, import_id: str) -> Response:
+        refuse_unknown(request, ["outcome"])
+        import_ = visible_import(request, import_id)
+        rows = import_.reported_rows.filter(outcome=_outcome(request))
+        page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
+        return self.get_paginated_response([_reported(row) for row in page])
+
+    @extend_schema(
+        operation_id="imports_rejects_csv",
+        summary="The rows that were not applied, as a file to correct and upload again",
+        description="The cells as they were, behind two columns, `_line` and `_error`, that an import ignores.",
+        parameters=[ID, OUTCOME],
+        responses={(200, "text/csv"): OpenApiTypes.STR, **problems(404)},
+    )
+    def download(self, request: Request, import_id: str) -> StreamingHttpResponse:
+        refuse_unknown(request, ["outcome"])
+        outcome = _outcome(request)
+        import_ = visible_import(request, import_id)
+        response = StreamingHttpResponse(rejects_csv(import_, outcome), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = content_disposition_header(True, f"{outcome}-{_plain(import_.file_name)}.csv")
+        return response
+
+
+def _outcome(request: Request) -> str:
+    return choice(request, "outcome", ReportedRow.Outcome, default=ReportedRow.Outcome.REJECTED)
+
+
+def _reported(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its first error in the open, where most readers look for the one there is."""
+    first = row["errors"][0] if row["errors"] else {}
+    return {
+        "line_number": row["line_number"],
+        "outcome": row["outcome"],
+        "column": first.get("column", ""),
+        "code": first.get("code", ""),
+        "message": first.get("message", ""),
+        "errors": row["errors"],
+        "cells": row["cells"],
+    }
+
+
+def _plain(file_name: str) -> str:
+    """A file's name without its ending and without what a file system or a header may trip over."""
+    return re.sub(r"[^\w.\- ]", "_", PurePosixPath(file_name).stem) or "file"

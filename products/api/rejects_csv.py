@@ -1,0 +1,52 @@
+"""The rows that were not applied, as a file to correct and upload as it is.
+
+Each row keeps its cells exactly as they were, so that correcting the file needs nothing but what
+was wrong. Two columns come first: `_line`, the row's line in the file it came from, and `_error`,
+what is wrong with it. They are no columns of a product, so an import ignores them. They are first
+because a row may have too few or too many cells: behind these, they would slip under a wrong
+header, and a row filled up to the right length would pass as correct without anybody having looked.
+
+Cells that a spreadsheet would take for a formula are not altered: the file goes back into the
+catalogue, which must get what the original said. The byte order mark tells Excel that it is UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from products.models import Import
+
+LINE, ERROR = "_line", "_error"
+ROWS_A_CHUNK = 500
+
+
+def rejects_csv(import_: Import, outcome: str) -> Iterator[str]:
+    """The file in pieces of some hundred rows, read from the database as they are asked for."""
+    header = [str(name) for name in import_.header]
+    ours = {index for index, name in enumerate(header) if name.strip().casefold() in (LINE, ERROR)}
+    rows = import_.reported_rows.filter(outcome=outcome).order_by("line_number")
+    found = rows.values_list("line_number", "errors", "cells").iterator(chunk_size=2000)
+    lines = ([line, _reasons(errors), *_without(cells, ours)] for line, errors, cells in found)
+    yield "\ufeff" + _text([[LINE, ERROR, *_without(header, ours)]])
+    while chunk := list(islice(lines, ROWS_A_CHUNK)):
+        yield _text(chunk)
+
+
+def _without(cells: Sequence[str], indexes: set[int]) -> list[str]:
+    """A file that was already one of these does not get our columns twice."""
+    return [cell for index, cell in enumerate(cells) if index not in indexes]
+
+
+def _reasons(errors: list[dict[str, Any]]) -> str:
+    return " ".join(str(error["message"]) for error in errors)
+
+
+def _text(rows: Iterable[Sequence[Any]]) -> str:
+    """The rows as RFC 4180 has them."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    return buffer.getvalue()

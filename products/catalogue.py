@@ -1,0 +1,230 @@
+"""Writing products, other than by an import: each change and its history in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
+
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Lower, Now
+from django.db.models.lookups import Exact
+from psycopg.errors import LockNotAvailable
+
+from common.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from products.importing.columns import COLUMNS, DESCRIPTION, NAME, SKU, STATUS, Layout
+from products.importing.rows import ProductRow, RowError
+from products.importing.validator import make_validator
+from products.models import Product, ProductChange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from accounts.models import User
+
+CATALOGUE_LOCK = 0x0DA7A
+"""Key of the advisory lock that whoever writes many products holds: one import's merge at a time."""
+
+EDITABLE = ("name", "description", "status", "attributes")
+"""What of a product may change. The sku names it, and names don't change."""
+
+PASSES = "active"
+"""A cell that is right for every column: stands where there is nothing to judge."""
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def with_sku(sku: str) -> QuerySet[Product]:
+    """The product with this sku, in whatever case it is written. PostgreSQL lowers both sides, so
+    that the index answers and the two can't disagree about a letter."""
+    text = normalize("NFC", sku).strip().replace("\0", "")
+    return Product.objects.filter(Exact(Lower("sku"), Lower(Value(text))))
+
+
+def product_with_sku(sku: str) -> Product:
+    """Like `with_sku`. Raises NotFoundError if there is none."""
+    product = with_sku(sku).first()
+    if product is None:
+        raise NotFoundError(f"There is no product with the sku {sku!r}.")
+    return product
+
+
+# --- what a product may be -----------------------------------------------------------------------
+
+
+def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """These fields of a product as they are stored. Raises InvalidInputError that names all bad ones.
+
+    The rules are those of a file's row, and so is the code: an import with this one row would
+    take, refuse and trim the same.
+    """
+    needed = [name for name in (SKU.name, NAME.name, STATUS.name) if name in fields]
+    empty = [name for name in needed if not fields[name].strip()]
+    errors = [FieldError(f"/{name}", f"{name}_missing", f"The {name} is empty. A product needs one.") for name in empty]
+    judged = _judge({**fields, **dict.fromkeys(empty, PASSES)})
+    if not isinstance(judged, ProductRow):
+        errors += [FieldError(f"/{error.column}", error.code, error.message) for error in judged]
+    if errors or not isinstance(judged, ProductRow):
+        detail = errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
+        raise InvalidInputError(detail, errors=errors)
+    clean = judged._asdict() | {DESCRIPTION.name: judged.description or ""}
+    return {name: clean.get(name, value) for name, value in fields.items()}
+
+
+def _judge(fields: Mapping[str, Any]) -> ProductRow | list[RowError]:
+    """What an import would say to a row with these cells."""
+    cells = {SKU.name: PASSES, **{column.name: fields[column.name] for column in COLUMNS if column.name in fields}}
+    layout = Layout(tuple(cells), {name: position for position, name in enumerate(cells)}, ())
+    return make_validator(layout)(1, list(cells.values()))
+
+
+# --- one product -------------------------------------------------------------------------------
+
+
+def create_product(fields: Mapping[str, Any], *, actor: User | None) -> Product:
+    """Add a product. Raises InvalidInputError for a bad value, ConflictError if the sku is taken."""
+    fields = checked(fields)
+    try:
+        with transaction.atomic():
+            product = Product.objects.create(**fields)
+            _record(product, ProductChange.Action.CREATED, None, actor)
+    except IntegrityError as error:
+        if "product_sku_unique" not in str(error):
+            raise
+        raise ConflictError(
+            f"There is already a product with the sku {fields['sku']!r}. Upper and lower case count as the same; "
+            "change that product, or choose another sku.",
+            code="sku_taken",
+        ) from None
+    return product
+
+
+@transaction.atomic
+def update_product(product: Product, fields: Mapping[str, Any], *, actor: User | None) -> Product:
+    """Give a product these values and return it as it then is.
+
+    Its version grows only if something really changed. Raises InvalidInputError for a bad value,
+    NotFoundError if the product is gone meanwhile.
+    """
+    fields = checked({name: value for name, value in fields.items() if name in EDITABLE})
+    stored = _locked(product)
+    previous = {name: getattr(stored, name) for name in EDITABLE if name in fields}
+    previous = {name: value for name, value in previous.items() if _differs(value, fields[name])}
+    if not previous:
+        return stored
+    for name in previous:
+        setattr(stored, name, fields[name])
+    stored.version += 1
+    stored.updated_at = Now()  # the database's clock, read back below
+    stored.save(update_fields=[*previous, "version", "updated_at"])
+    stored.refresh_from_db(fields=["updated_at"])
+    _record(stored, ProductChange.Action.UPDATED, previous, actor)
+    return stored
+
+
+@transaction.atomic
+def delete_product(product: Product, *, actor: User | None) -> None:
+    """Take a product out of the catalogue. Its history stays, with all that is needed to bring it back."""
+    stored = _locked(product)
+    previous = {name: getattr(stored, name) for name in ("sku", *EDITABLE)}
+    previous |= {name: getattr(stored, name).isoformat() for name in ("created_at", "updated_at")}
+    product_id = stored.pk
+    stored.delete()
+    stored.pk = product_id
+    stored.version += 1
+    _record(stored, ProductChange.Action.DELETED, previous, actor)
+
+
+def _locked(product: Product) -> Product:
+    """The product as it is now, held until the transaction ends."""
+    stored = Product.objects.select_for_update().filter(pk=product.pk).first()
+    if stored is None:
+        raise NotFoundError(f"The product {product.sku!r} was deleted meanwhile.")
+    return stored
+
+
+def _differs(old: object, new: object) -> bool:
+    """Whether two values differ as JSON does: Python takes `true` and `1` for the same."""
+    return json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True)
+
+
+def _record(
+    product: Product, action: ProductChange.Action, previous: dict[str, Any] | None, actor: User | None
+) -> None:
+    ProductChange.objects.create(
+        product_id=product.pk,
+        sku=product.sku,
+        action=action,
+        version=product.version,
+        previous=previous,
+        actor_id=actor.pk if actor else None,
+    )
+
+
+# --- many products -----------------------------------------------------------------------------
+
+DELETE_MANY = """
+WITH gone AS (
+    DELETE FROM products_product WHERE id IN ({chosen}) RETURNING *
+)
+INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id)
+SELECT id, sku, 'deleted', version + 1, to_jsonb(gone) - 'id' - 'version', %s
+  FROM gone
+"""
+
+SET_STATUS = """
+WITH changed AS (
+    UPDATE products_product
+       SET status = %s, version = version + 1, updated_at = statement_timestamp()
+     WHERE id IN ({chosen}) AND status <> %s
+ RETURNING new.id, new.sku, new.version, old.status AS previous_status
+)
+INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id)
+SELECT id, sku, 'updated', version, jsonb_build_object('status', previous_status), %s
+  FROM changed
+"""
+
+
+def delete_products(products: QuerySet[Product], *, actor: User | None) -> int:
+    """Delete the products of a query set; returns how many. Raises ConflictError while an import merges."""
+    chosen, parameters = _ids_of(products)
+    return _write_many(DELETE_MANY.format(chosen=chosen), [*parameters, actor and actor.pk])
+
+
+def set_status(products: QuerySet[Product], status: str, *, actor: User | None) -> int:
+    """Give the products of a query set this status; returns how many really changed.
+    Raises ConflictError while an import merges."""
+    status = Product.Status(status)
+    chosen, parameters = _ids_of(products)
+    return _write_many(SET_STATUS.format(chosen=chosen), [status, *parameters, status, actor and actor.pk])
+
+
+def _ids_of(products: QuerySet[Product]) -> tuple[str, tuple[Any, ...]]:
+    return products.order_by().values("pk").query.sql_with_params()
+
+
+def _write_many(statement: str, parameters: list[Any]) -> int:
+    with transaction.atomic(), _own_catalogue(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return int(cursor.rowcount)
+
+
+@contextmanager
+def _own_catalogue() -> Iterator[None]:
+    """Hold the catalogue's lock to the end of the transaction. The session's lock_timeout bounds the wait."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CATALOGUE_LOCK])
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        raise ConflictError(
+            "An import is being written to the catalogue. Try again when it has finished.",
+            code="catalogue_busy",
+            retry_after=5,
+        ) from None
+    yield

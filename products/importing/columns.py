@@ -1,0 +1,163 @@
+"""The columns that a product file may have: one declaration for reader, validator, docs and template."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from products.importing.errors import FileError
+
+MAX_COLUMNS = 1_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a product.
+
+    ``headers`` are the names it goes by in files; case, spaces, hyphens and underscores don't count.
+    ``limit`` is the largest number of characters. ``values`` maps each accepted cell, in lower case,
+    to what is stored; empty means that any text is taken.
+    """
+
+    name: str
+    headers: tuple[str, ...]
+    limit: int
+    help: str
+    example: str
+    required: bool = False
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+SKU = Column(
+    name="sku",
+    headers=(
+        "sku",
+        "product sku",
+        "item sku",
+        "sku code",
+        "sku number",
+        "product code",
+        "item code",
+        "article code",
+        "product number",
+        "item number",
+        "article number",
+        "part number",
+        "stock keeping unit",
+        "code",
+    ),
+    limit=100,
+    help="Identifies the product; upper and lower case are the same. Spaces around it are removed.",
+    example="LAMP-001",
+    required=True,
+)
+NAME = Column(
+    name="name",
+    headers=("name", "product name", "item name", "article name", "title", "product title", "product"),
+    limit=255,
+    help="What the product is called. A new product needs one. Spaces around it are removed.",
+    example="Desk lamp",
+)
+DESCRIPTION = Column(
+    name="description",
+    headers=("description", "product description", "long description", "item description", "desc", "details"),
+    limit=100_000,
+    help="Any text, also of several lines when the cell is quoted. Kept as it is.",
+    example="Brass, 40 cm, with switch",
+)
+STATUS = Column(
+    name="status",
+    headers=("status", "product status", "state", "active", "is active", "enabled", "is enabled"),
+    limit=100,
+    help="Whether the product is on offer. A new product is active unless the file says otherwise.",
+    example="active",
+    values={
+        **dict.fromkeys(("active", "enabled", "true", "yes", "y", "on", "1"), "active"),
+        **dict.fromkeys(("inactive", "disabled", "false", "no", "n", "off", "0"), "inactive"),
+    },
+)
+
+COLUMNS = (SKU, NAME, DESCRIPTION, STATUS)
+
+
+def fold(header: str) -> str:
+    """The header without what people vary in it: `Product-SKU ` and `product_sku` are one."""
+    return "".join(header.casefold().replace("-", " ").replace("_", " ").split())
+
+
+_BY_HEADER = {fold(header): column for column in COLUMNS for header in column.headers}
+
+
+def find(header: str) -> Column | None:
+    """The column that goes by this header, or None."""
+    return _BY_HEADER.get(fold(header))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which cell of a row belongs to which column."""
+
+    header: tuple[str, ...]
+    """The header row as it stands in the file."""
+    positions: Mapping[str, int]
+    """Name of the column -> index of its cell."""
+    ignored_columns: tuple[str, ...]
+    """Headers that are no column of a product; one without a name is called by its place."""
+
+
+def read_layout(header: Sequence[str], line_number: int) -> Layout:
+    """Match the header row of a file. Raises FileError where it can't be the header of a product file."""
+    if len(header) > MAX_COLUMNS:
+        raise FileError(
+            f"Line {line_number} has {len(header):,} columns; at most {MAX_COLUMNS:,} are read. "
+            "Remove the columns that are not needed.",
+            code="too_many_columns",
+        )
+    if not any(name.strip() for name in header):
+        raise FileError(
+            f"Line {line_number} should name the columns, but its cells are all empty. "
+            "Begin the file with a line such as: sku,name,description,status",
+            code="header_missing",
+        )
+    positions: dict[str, int] = {}
+    ignored = []
+    for position, name in enumerate(header):
+        column = find(name)
+        if column is None:
+            ignored.append(name.strip() or f"(column {position + 1})")
+        elif column.name in positions:
+            raise _repeated(header, column, positions[column.name], position)
+        else:
+            positions[column.name] = position
+    if SKU.name not in positions:
+        raise _sku_missing(header, line_number)
+    return Layout(tuple(header), positions, tuple(ignored))
+
+
+def template_csv() -> str:
+    """A file to start from: every column and one product."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([column.name for column in COLUMNS])
+    writer.writerow([column.example for column in COLUMNS])
+    return text.getvalue()
+
+
+def _repeated(header: Sequence[str], column: Column, first: int, second: int) -> FileError:
+    return FileError(
+        f"“{header[first].strip()}” (column {first + 1}) and “{header[second].strip()}” (column {second + 1}) "
+        f"both mean {column.name}. Remove or rename one of them.",
+        code="column_repeated",
+    )
+
+
+def _sku_missing(header: Sequence[str], line_number: int) -> FileError:
+    shown = ", ".join(f"“{name.strip()[:60]}”" for name in header[:20])
+    more = f" and {len(header) - 20} more" if len(header) > 20 else ""
+    return FileError(
+        f"No column of line {line_number} is the sku. Found: {shown}{more}. "
+        f"The first line must name the columns, and the sku goes by one of: {', '.join(SKU.headers)}.",
+        code="sku_column_missing",
+    )

@@ -1,0 +1,158 @@
+"""Step 1: take a file in. What this returns is on disk and in the database, whatever dies next."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from common.errors import NoSpaceError, TooLargeError
+from common.ids import uuid7
+from products.importing.options import ImportOptions
+from products.models import Import
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+FOLDER = "imports"
+"""Of the file store: the files as they were received."""
+FAILED_FOLDER = "errors"
+"""Files whose import failed, kept to be looked at."""
+LONGEST_NAME = 255
+ORPHAN_AGE = timedelta(hours=1)
+
+logger = logging.getLogger(__name__)
+
+
+def receive(
+    chunks: Iterable[bytes], *, file_name: str, options: ImportOptions, user: User | None, max_bytes: int | None = None
+) -> Import:
+    """Write a file to the file store and its Import row to the database, in this order.
+
+    Raises TooLargeError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
+    """
+    import_id = uuid7()
+    body = _Body(chunks, max_bytes or settings.IMPORT_MAX_BYTES)
+    wanted = f"{FOLDER}/{import_id}.csv"
+    try:
+        stored = default_storage.save(wanted, body)
+        _make_durable(stored)
+        return Import.objects.create(
+            id=import_id,
+            mode=options.mode,
+            on_error=options.on_error,
+            max_rejects=options.max_rejects,
+            created_by=user,
+            file_name=_plain_name(file_name),
+            stored_file=stored,
+            sha256=body.sha256.hexdigest(),
+            bytes_total=body.bytes_taken,
+            dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
+        )
+    except OSError as error:
+        default_storage.delete(wanted)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError("There is no room for the file on this server. Ask its operator to make some.") from None
+        raise
+    except BaseException:
+        default_storage.delete(wanted)
+        raise
+
+
+def set_failed_file_aside(import_: Import) -> None:
+    """Move the file of a failed import to `errors/`, where an operator finds it."""
+    name = f"{FAILED_FOLDER}/{import_.pk}.csv"
+    try:
+        source, target = Path(default_storage.path(import_.stored_file)), Path(default_storage.path(name))
+    except NotImplementedError:  # a store of objects: it has no paths
+        with default_storage.open(import_.stored_file) as file:
+            name = default_storage.save(name, file)
+        Import.objects.filter(pk=import_.pk).update(stored_file=name)
+        default_storage.delete(import_.stored_file)
+        return
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A link first: whatever dies in between, the row names a file that is there.
+    target.unlink(missing_ok=True)
+    os.link(source, target)
+    Import.objects.filter(pk=import_.pk).update(stored_file=name)
+    source.unlink()
+
+
+def remove_orphans() -> None:
+    """Remove received files without an import: their process died between the two. Only old ones, since
+    those of the last hour may still be on their way."""
+    _, names = default_storage.listdir(FOLDER) if default_storage.exists(FOLDER) else ((), ())
+    known = set(Import.objects.filter(stored_file__startswith=f"{FOLDER}/").values_list("stored_file", flat=True))
+    for path in (f"{FOLDER}/{name}" for name in names):
+        if path not in known and default_storage.get_modified_time(path) < timezone.now() - ORPHAN_AGE:
+            logger.warning("orphan_file_removed", extra={"path": path})
+            default_storage.delete(path)
+
+
+class _Body(File):
+    """The chunks as a file, for stores that take chunks and for those that read; counts and hashes on the way."""
+
+    def __init__(self, chunks: Iterable[bytes], max_bytes: int) -> None:
+        super().__init__(io.BytesIO(), name="body")
+        self.bytes_taken = 0
+        self.sha256 = hashlib.sha256()
+        self._max_bytes = max_bytes
+        self._chunks = self._checked(chunks)
+        self._rest = b""
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        return self._chunks
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._rest += chunk
+        if size < 0:
+            size = len(self._rest)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+    def _checked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.bytes_taken += len(chunk)
+            if self.bytes_taken > self._max_bytes:
+                raise TooLargeError(
+                    f"The file is larger than {self._max_bytes:,} bytes, the most that this server takes. "
+                    "Split it: each part needs the header row."
+                )
+            self.sha256.update(chunk)
+            yield chunk
+
+
+def _make_durable(stored: str) -> None:
+    """Have a local file and its folder on the disk itself. Other stores promise that by answering."""
+    try:
+        path = Path(default_storage.path(stored))
+    except NotImplementedError:
+        return
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _plain_name(name: str) -> str:
+    """The uploader's name for the file: its last part, without control characters, for showing only."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(character for character in last if character.isprintable())[:LONGEST_NAME] or "unnamed.csv"

@@ -1,0 +1,143 @@
+"""Rows to products. A bad row is data, not an exception: it comes back as what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from unicodedata import is_normalized, normalize
+
+from products.importing.columns import DESCRIPTION, NAME, SKU, STATUS, Column, Layout
+from products.importing.rows import ProductRow, RowError
+
+ROW_ERROR_CODES = {
+    "too_few_cells": "The row has fewer cells than the header.",
+    "too_many_cells": "The row has more cells than the header.",
+    "sku_missing": "The sku is empty.",
+    "sku_too_long": f"The sku has more than {SKU.limit} characters.",
+    "name_too_long": f"The name has more than {NAME.limit} characters.",
+    "description_too_long": f"The description has more than {DESCRIPTION.limit:,} characters.",
+    "control_character": "The cell has a control character. In a description, tabs and line ends are fine.",
+    "unknown_status": "The status is none of the known ones.",
+    "name_missing": "The sku is new, and a new product needs a name.",
+    "product_exists": "The sku is known, and the mode is `create`.",
+    "product_unknown": "The sku is new, and the mode is `update`.",
+}
+"""Every code of a `RowError` with its meaning; docs/import-format.md lists the same."""
+
+Validate = Callable[[int, list[str]], ProductRow | list[RowError]]
+
+_control_in_line = re.compile("[\x00-\x1f\x7f-\x9f]").search
+_control_in_text = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]").search
+_STATUSES: dict[str, str | None] = {"": None, **STATUS.values}
+_UNKNOWN = "?"
+
+
+def make_validator(layout: Layout) -> Validate:
+    """A function that judges the rows of a file with these columns.
+
+    It takes a row's line number and cells and gives a ProductRow, or all that is wrong with it. A
+    row is first held against everything that most rows are, in a handful of calls into C; only
+    what falls through is looked at closely.
+    """
+    cell_count = len(layout.header)
+    sku_at = layout.positions[SKU.name]
+    name_at = layout.positions.get(NAME.name, -1)
+    description_at = layout.positions.get(DESCRIPTION.name, -1)
+    status_at = layout.positions.get(STATUS.name, -1)
+    max_sku, max_name, max_description = SKU.limit, NAME.limit, DESCRIPTION.limit
+    make, status_of = tuple.__new__, _STATUSES.get
+
+    def validate(line_number: int, values: list[str]) -> ProductRow | list[RowError]:
+        if len(values) != cell_count:
+            return [_wrong_cell_count(line_number, len(values), cell_count)]
+        sku = values[sku_at].strip()
+        name = values[name_at].strip() if name_at >= 0 else ""
+        description = values[description_at] if description_at >= 0 else ""
+        status = status_of(values[status_at], _UNKNOWN) if status_at >= 0 else None
+        if (
+            sku
+            and len(sku) <= max_sku
+            and sku.isascii()
+            and sku.isprintable()
+            and len(name) <= max_name
+            and name.isprintable()
+            and (name.isascii() or is_normalized("NFC", name))
+            and len(description) <= max_description
+            and (description.isprintable() or not _control_in_text(description))
+            and status is not _UNKNOWN
+        ):
+            if description.isspace():
+                description = ""
+            # Past the named tuple's own constructor, which costs twice as much.
+            return make(ProductRow, (line_number, sku, name or None, description or None, status))
+        return _look_closely(line_number, sku, name, description, values[status_at] if status_at >= 0 else "")
+
+    return validate
+
+
+def _look_closely(line_number: int, sku: str, name: str, description: str, status: str) -> ProductRow | list[RowError]:
+    sku, name = normalize("NFC", sku), normalize("NFC", name)
+    known_status = _STATUSES.get(status.strip().lower(), _UNKNOWN)
+    errors = [
+        *_errors_of_text(line_number, SKU, sku, _control_in_line(sku)),
+        *_errors_of_text(line_number, NAME, name, _control_in_line(name)),
+        *_errors_of_text(line_number, DESCRIPTION, description, _control_in_text(description)),
+    ]
+    if not sku:
+        errors.append(_sku_missing(line_number))
+    if known_status is _UNKNOWN:
+        errors.append(_unknown_status(line_number, status))
+    if errors:
+        return errors
+    return ProductRow(line_number, sku, name or None, description if description.strip() else None, known_status)
+
+
+def _errors_of_text(line_number: int, column: Column, text: str, control: re.Match[str] | None) -> list[RowError]:
+    errors = []
+    if len(text) > column.limit:
+        message = f"The {column.name} has {len(text):,} characters; at most {column.limit:,} fit. Shorten it."
+        errors.append(RowError(line_number, column.name, f"{column.name}_too_long", message))
+    if control:
+        message = (
+            f"The {column.name} has the control character U+{ord(control.group()):04X} "
+            f"as its character {control.start() + 1:,}. Remove it."
+        )
+        errors.append(RowError(line_number, column.name, "control_character", message))
+    return errors
+
+
+def _wrong_cell_count(line_number: int, found: int, expected: int) -> RowError:
+    if found < expected:
+        advice = "Add the missing delimiters; an empty cell leaves the stored value alone."
+    else:
+        advice = "Put a cell that has the delimiter in its text in quotation marks."
+    code = "too_few_cells" if found < expected else "too_many_cells"
+    return RowError(line_number, "", code, f"The row has {found:,} cells, the header {expected:,}. {advice}")
+
+
+def _sku_missing(line_number: int) -> RowError:
+    return RowError(line_number, SKU.name, "sku_missing", "The sku is empty. Fill it in, or remove the row.")
+
+
+def _unknown_status(line_number: int, status: str) -> RowError:
+    shown = status.strip()[:40]
+    message = f"The status “{shown}” is not known. Use one of: {', '.join(STATUS.values)}."
+    return RowError(line_number, STATUS.name, "unknown_status", message)
+
+
+def name_missing(line_number: int, sku: str) -> RowError:
+    """The row would create a product, and has no name for it."""
+    message = f"There is no product {sku} yet, and a new product needs a name. Fill it in."
+    return RowError(line_number, NAME.name, "name_missing", message)
+
+
+def product_exists(line_number: int, sku: str) -> RowError:
+    """The import may only create, and the product is there."""
+    message = f"The product {sku} exists, and this import only creates. Import the row in mode update or upsert."
+    return RowError(line_number, SKU.name, "product_exists", message)
+
+
+def product_unknown(line_number: int, sku: str) -> RowError:
+    """The import may only update, and the product is not there."""
+    message = f"There is no product {sku}, and this import only updates. Import the row in mode create or upsert."
+    return RowError(line_number, SKU.name, "product_unknown", message)

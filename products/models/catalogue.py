@@ -1,0 +1,108 @@
+"""Products, and the history of every change to them."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.indexes import BrinIndex, OpClass
+from django.db import models
+from django.db.models.functions import Lower, Now
+
+
+class Product(models.Model):
+    """One product. Written through `products.catalogue` or an import, never by `save()`: those
+    two also write the history."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "Active"
+        INACTIVE = "inactive", "Inactive"
+
+    sku = models.CharField(max_length=100)
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True, default="", db_default="")
+    status = models.CharField(max_length=8, choices=Status, default=Status.ACTIVE, db_default=Status.ACTIVE)
+    attributes = models.JSONField(blank=True, default=dict, db_default={})
+    version = models.BigIntegerField(default=1, db_default=1, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            # text_pattern_ops compares bytes whatever the database's locale, and serves prefixes too.
+            models.UniqueConstraint(OpClass(Lower("sku"), name="text_pattern_ops"), name="product_sku_unique"),
+            models.CheckConstraint(condition=models.Q(status__in=["active", "inactive"]), name="product_status_known"),
+            models.CheckConstraint(condition=models.Q(version__gte=1), name="product_version_positive"),
+        ]
+        indexes = [
+            # Nearly all products are active: an index of the few others costs an import nothing.
+            models.Index(fields=["id"], name="product_inactive", condition=models.Q(status="inactive")),
+        ]
+
+    def __str__(self) -> str:
+        return self.sku
+
+
+class TransactionIdField(models.BigIntegerField):
+    """PostgreSQL's `xid8`: the id of the transaction that wrote the row, never reused."""
+
+    def db_type(self, connection: object) -> str:
+        return "xid8"
+
+
+class CurrentTransactionId(models.Func):
+    """`pg_current_xact_id()`, as a column's default."""
+
+    function = "pg_current_xact_id"
+    output_field = TransactionIdField()
+
+
+class ProductChangeQuerySet(models.QuerySet["ProductChange"]):
+    def of_product(self, product_id: int) -> ProductChangeQuerySet:
+        """One product's history, oldest first. The two halves are there for the two indexes."""
+        created = self.filter(product_id=product_id, action="created")
+        later = self.filter(product_id=product_id).exclude(action="created")
+        return created.union(later, all=True).order_by("id")
+
+
+class ProductChange(models.Model):
+    """One change of one product, whichever way it came.
+
+    No foreign keys in the database: history outlives the product, and a check a row would double
+    the cost of an import. The indexes are chosen for appending half a million rows at a time; see
+    docs/decisions/0003-history-is-append-only.md.
+    """
+
+    class Action(models.TextChoices):
+        CREATED = "created", "Created"
+        UPDATED = "updated", "Updated"
+        DELETED = "deleted", "Deleted"
+
+    product_id = models.BigIntegerField()
+    sku = models.CharField(max_length=100)
+    action = models.CharField(max_length=7, choices=Action)
+    version = models.BigIntegerField(help_text="The product's version after the change.")
+    previous = models.JSONField(null=True, help_text="The changed fields with the values they had before.")
+    import_id = models.UUIDField(null=True)
+    line_number = models.BigIntegerField(null=True, help_text="Line of the import's file.")
+    actor_id = models.BigIntegerField(null=True)
+    changed_at = models.DateTimeField(db_default=Now())
+    transaction_id = TransactionIdField(db_default=CurrentTransactionId(), editable=False)
+
+    objects = ProductChangeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # The rows lie in the order of their ids, so a summary of each block range finds them.
+            BrinIndex(fields=["id"], name="change_by_id", pages_per_range=32),
+            # Products are created in the order of their ids: a summary finds the row of their creation.
+            BrinIndex(
+                fields=["product_id"],
+                name="change_creating_product",
+                pages_per_range=32,
+                condition=models.Q(action="created"),
+            ),
+            models.Index(fields=["product_id", "id"], name="change_of_product", condition=~models.Q(action="created")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sku} {self.action} v{self.version}"

@@ -1,0 +1,144 @@
+"""Imports: one file, one row. The row is the truth; the queue and the browsers only hold hints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from accounts import access
+from common.ids import uuid7
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from accounts.models import User
+
+
+class ImportQuerySet(models.QuerySet["Import"]):
+    def visible_to(self, user: User | AnonymousUser) -> ImportQuerySet:
+        """The imports that this person may know of: their own, or all by permission."""
+        if access.may_see_all_imports(user):
+            return self
+        return self.filter(created_by=user.pk) if user.is_authenticated else self.none()
+
+
+class Import(models.Model):
+    """One uploaded file on its way into the catalogue. Its id is also the id of its task."""
+
+    class State(models.TextChoices):
+        PENDING = "PENDING", "Waiting"
+        PROGRESS = "PROGRESS", "Running"
+        SUCCESS = "SUCCESS", "Done"
+        FAILURE = "FAILURE", "Failed"
+        CANCELLED = "CANCELLED", "Cancelled"
+
+    class Phase(models.TextChoices):
+        QUEUED = "queued", "Waiting for a worker"
+        RETRYING = "retrying", "Waiting to try again"
+        STAGING = "staging", "Reading and checking"
+        MERGING = "merging", "Writing to the catalogue"
+        FINISHED = "finished", "Finished"
+
+    class Mode(models.TextChoices):
+        UPSERT = "upsert", "Create new products and update known ones"
+        CREATE = "create", "Only create new products"
+        UPDATE = "update", "Only update known products"
+
+    class OnError(models.TextChoices):
+        SKIP = "skip", "Reject bad rows, apply the rest"
+        ABORT = "abort", "Apply nothing if any row is bad"
+
+    END_STATES = (State.SUCCESS, State.FAILURE, State.CANCELLED)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    phase = models.CharField(max_length=8, choices=Phase, default=Phase.QUEUED)
+
+    # what was asked for
+    mode = models.CharField(max_length=6, choices=Mode, default=Mode.UPSERT)
+    on_error = models.CharField(max_length=5, choices=OnError, default=OnError.SKIP)
+    max_rejects = models.CharField(max_length=40, default="100,10%")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+
+    # the file
+    file_name = models.CharField(max_length=255, help_text="As the uploader called it; data, never a path.")
+    stored_file = models.CharField(max_length=255, help_text="Its name in the file store.")
+    sha256 = models.CharField(max_length=64)
+    bytes_total = models.BigIntegerField()
+
+    # how far it is
+    version = models.BigIntegerField(default=0, help_text="Grows with each snapshot of the progress.")
+    percent = models.FloatField(default=0)
+    bytes_read = models.BigIntegerField(default=0)
+    rows_read = models.BigIntegerField(default=0)
+    rows_created = models.BigIntegerField(default=0)
+    rows_updated = models.BigIntegerField(default=0)
+    rows_unchanged = models.BigIntegerField(default=0)
+    rows_rejected = models.BigIntegerField(default=0)
+    rows_duplicate = models.BigIntegerField(default=0)
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.TextField(blank=True)
+    header = models.JSONField(default=list, help_text="The file's header row.")
+    ignored_columns = models.JSONField(default=list, help_text="Headers that are no column of a product.")
+
+    # who works on it
+    attempt = models.IntegerField(default=0, help_text="Fencing token: grows with each claim.")
+    losses = models.IntegerField(default=0, help_text="Attempts whose worker vanished.")
+    worker = models.CharField(max_length=255, blank=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    retry_at = models.DateTimeField(null=True)
+    dispatched_at = models.DateTimeField(null=True, help_text="When its message was last sent.")
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = ImportQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="import_unfinished",
+                condition=models.Q(state__in=["PENDING", "PROGRESS"]),
+            ),
+            models.Index(fields=["created_by", "-id"], name="import_by_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.file_name} ({self.state})"
+
+    @property
+    def finished(self) -> bool:
+        return self.state in self.END_STATES
+
+
+class ReportedRow(models.Model):
+    """A row of the file that was not applied, kept so that it can be corrected."""
+
+    class Outcome(models.TextChoices):
+        REJECTED = "rejected", "Rejected"
+        DUPLICATE = "duplicate", "A later line has the same sku"
+
+    source_import = models.ForeignKey(
+        Import, on_delete=models.CASCADE, db_column="import_id", related_name="reported_rows"
+    )
+    line_number = models.BigIntegerField(help_text="As an editor shows it.")
+    outcome = models.CharField(max_length=9, choices=Outcome)
+    errors = models.JSONField(help_text="List of {column, code, message}.")
+    cells = models.JSONField(help_text="The row as it stood in the file: a list of strings.")
+
+    class Meta:
+        ordering = ["line_number"]
+        constraints = [
+            models.UniqueConstraint(fields=["source_import", "outcome", "line_number"], name="reported_row_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"line {self.line_number}: {self.outcome}"

@@ -1,0 +1,60 @@
+"""What the workers run. A task fetches and calls; the rules are in `products.importing`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from celery import Task, shared_task
+from kombu.exceptions import OperationalError as QueueError
+
+from products.importing import lease, pipeline, receiver, stager
+from products.importing.options import ImportOptions
+from products.models import Import
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+logger = logging.getLogger(__name__)
+
+
+def start_import(chunks: Iterable[bytes], *, file_name: str, options: ImportOptions, user: User | None) -> Import:
+    """Take a file in and tell the workers of it. Raises what `receiver.receive` raises; that nobody
+    could be told is no error, since the sweep will."""
+    import_ = receiver.receive(chunks, file_name=file_name, options=options, user=user)
+    dispatch(import_.pk)
+    return import_
+
+
+def dispatch(import_id: uuid.UUID) -> None:
+    """Send the message that an import waits, as well as that can be done right now."""
+    try:
+        run_import.apply_async(args=(str(import_id),), task_id=str(import_id), retry=False)
+    except (QueueError, OSError) as error:
+        logger.warning("import_not_dispatched: %s", error, extra={"import_id": str(import_id)})
+        lease.dispatched(import_id, successfully=False)
+    else:
+        lease.dispatched(import_id, successfully=True)
+
+
+@shared_task(bind=True)
+def run_import(self: Task, import_id: str) -> None:
+    """Do one import. A message that comes twice, or late, finds nothing to do."""
+    pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}")
+
+
+@shared_task
+def remove_orphan_files() -> None:
+    """Remove the files of uploads that were cut off by the death of their process."""
+    receiver.remove_orphans()
+
+
+@shared_task
+def sweep_imports() -> None:
+    """Put right what dead workers and lost messages left behind."""
+    for import_id in lease.sweep():
+        dispatch(import_id)
+    stager.drop_abandoned()

@@ -1,0 +1,264 @@
+"""`/api/v1/products/`, as a program sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import ApiToken, User
+from products import catalogue
+from products.models import Product, ProductChange
+
+pytestmark = pytest.mark.django_db
+
+PRODUCTS = "/api/v1/products/"
+
+
+def client_with(*scopes: str) -> APIClient:
+    user, _ = User.objects.get_or_create(username="ada")
+    _, full = ApiToken.issue(user, name="test", scopes=list(scopes))
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {full}")
+    return client
+
+
+@pytest.fixture
+def client() -> APIClient:
+    return client_with("read", "write")
+
+
+def make_product(sku: str = "LAMP-1", **fields: Any) -> Product:
+    return catalogue.create_product({"sku": sku, "name": "Lamp", **fields}, actor=None)
+
+
+def url_of(sku: str) -> str:
+    return f"{PRODUCTS}{quote(sku, safe='')}/"
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def test_a_product_has_exactly_the_published_fields(client: APIClient) -> None:
+    make_product(description="Brass", attributes={"colour": "red"})
+
+    body = client.get(url_of("LAMP-1")).json()
+
+    assert list(body) == [
+        "sku", "name", "description", "status", "attributes", "version", "created_at", "updated_at"
+    ]  # fmt: skip
+    assert body["attributes"] == {"colour": "red"}
+    assert (body["status"], body["version"]) == ("active", 1)
+
+
+@pytest.mark.parametrize("sku", ["a/b", "two words", "50%", "what?", "#1", "ends/", "Äpfel", "rejects.csv", "..x"])
+def test_any_sku_can_be_addressed(client: APIClient, sku: str) -> None:
+    make_product(sku)
+
+    assert client.get(url_of(sku.upper())).json()["sku"] == sku
+
+
+def test_an_unknown_sku_is_not_found(client: APIClient) -> None:
+    answer = client.get(url_of("GONE"))
+
+    assert answer.status_code == 404
+    assert (answer.json()["code"], "GONE" in answer.json()["detail"]) == ("not_found", True)
+
+
+def test_following_next_shows_every_product_once_in_order_of_creation(client: APIClient) -> None:
+    for number in range(7):
+        make_product(f"P{number}")
+
+    seen, pages, url = [], 0, f"{PRODUCTS}?page_size=3"
+    while url:
+        page = client.get(url).json()
+        assert list(page) == ["next", "previous", "results"]
+        seen += [product["sku"] for product in page["results"]]
+        url, pages = page["next"], pages + 1
+
+    assert seen == [f"P{number}" for number in range(7)]
+    assert pages == 3
+
+
+def test_lists_and_details_show_the_same_of_a_product(client: APIClient) -> None:
+    make_product()
+
+    [listed] = client.get(PRODUCTS).json()["results"]
+
+    assert listed == client.get(url_of("LAMP-1")).json()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("status=inactive", ["B-2"]),
+        ("status=active", ["A-1", "C_3"]),
+        ("search=b-", ["B-2"]),
+        ("search=desk", ["A-1", "B-2"]),
+        ("search=DESK&status=active", ["A-1"]),
+        ("search=_", ["C_3"]),
+        ("search=%25", []),
+        ("search=", ["A-1", "B-2", "C_3"]),
+    ],
+)
+def test_it_filters(client: APIClient, query: str, found: list[str]) -> None:
+    make_product("A-1", name="Desk lamp")
+    make_product("B-2", name="Desk", status="inactive")
+    make_product("C_3", name="Chair")
+
+    assert [product["sku"] for product in client.get(f"{PRODUCTS}?{query}").json()["results"]] == found
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "word"),
+    [
+        ("staus=active", "unknown_parameter", "staus"),
+        ("status=sold", "invalid", "sold"),
+        ("page_size=0", "invalid_page_size", "page_size"),
+        ("cursor=nonsense", "invalid_cursor", "cursor"),
+    ],
+)
+def test_it_does_not_overlook_a_parameter_that_it_does_not_understand(
+    client: APIClient, query: str, code: str, word: str
+) -> None:
+    answer = client.get(f"{PRODUCTS}?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == code
+    assert word in answer.json()["detail"]
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def test_creating_answers_with_the_product_and_its_address(client: APIClient) -> None:
+    answer = client.post(PRODUCTS, {"sku": " a/b ", "name": "Lamp", "attributes": {"watts": 5}}, format="json")
+
+    assert answer.status_code == 201
+    assert (answer.json()["sku"], answer.json()["attributes"]) == ("a/b", {"watts": 5})
+    assert client.get(answer["Location"]).json() == answer.json()
+    change = ProductChange.objects.get()
+    assert (change.action, change.actor_id) == ("created", User.objects.get(username="ada").pk)
+
+
+def test_a_sku_can_be_taken_only_once(client: APIClient) -> None:
+    make_product("LAMP-1")
+
+    answer = client.post(PRODUCTS, {"sku": "lamp-1", "name": "Lamp"}, format="json")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "sku_taken")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ({"name": "Lamp"}, "/sku", "required"),
+        ({"sku": "", "name": "Lamp"}, "/sku", "sku_missing"),
+        ({"sku": "A", "name": " "}, "/name", "name_missing"),
+        ({"sku": "A", "name": None}, "/name", "null"),
+        ({"sku": ["A"], "name": "Lamp"}, "/sku", "invalid"),
+        ({"sku": "A", "name": "Lamp", "status": "sold"}, "/status", "unknown_status"),
+        ({"sku": "A", "name": "Lamp", "attributes": [1]}, "/attributes", "not_a_dict"),
+        ({"sku": "A", "name": "Lamp", "attributes": {"a": "\0"}}, "", "invalid"),
+        ({"sku": "A", "name": "Lamp", "colour": "red"}, "/colour", "unknown_field"),
+        ({"sku": "A", "name": "Lamp\0"}, "/name", None),
+        ("text", "", "invalid"),
+    ],
+)
+def test_it_says_which_field_is_wrong(client: APIClient, body: object, pointer: str, code: str | None) -> None:
+    answer = client.post(PRODUCTS, body, format="json")
+
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    found = {(error["pointer"], error["code"]) for error in problem.get("errors", [])} or {("", problem["code"])}
+    assert any(pointer == at and code in (None, what) for at, what in found)
+    assert not Product.objects.exists()
+
+
+def test_put_replaces_all_that_it_does_not_name(client: APIClient) -> None:
+    make_product(description="Brass", status="inactive", attributes={"a": 1})
+
+    answer = client.put(url_of("lamp-1"), {"name": "Desk lamp"}, format="json")
+
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["name"], body["description"], body["status"], body["attributes"]) == ("Desk lamp", "", "active", {})
+    assert body["version"] == 2
+
+
+def test_put_needs_a_name_and_does_not_create(client: APIClient) -> None:
+    make_product()
+
+    assert client.put(url_of("LAMP-1"), {"status": "active"}, format="json").json()["errors"][0]["pointer"] == "/name"
+    assert client.put(url_of("NEW"), {"name": "New"}, format="json").status_code == 404
+
+
+def test_patch_leaves_what_it_does_not_name(client: APIClient) -> None:
+    make_product(description="Brass")
+
+    body = client.patch(url_of("LAMP-1"), {"status": "inactive"}, format="json").json()
+
+    assert (body["name"], body["description"], body["status"], body["version"]) == ("Lamp", "Brass", "inactive", 2)
+
+
+def test_what_was_read_can_be_sent_back_and_changes_nothing(client: APIClient) -> None:
+    make_product(description="Brass")
+    before = client.get(url_of("LAMP-1")).json()
+
+    answer = client.put(url_of("LAMP-1"), before, format="json")
+
+    assert answer.json() == before
+    assert ProductChange.objects.count() == 1
+
+
+def test_a_sku_may_be_repeated_in_any_case_but_not_changed(client: APIClient) -> None:
+    make_product("LAMP-1")
+    make_product("OTHER")
+
+    assert client.patch(url_of("LAMP-1"), {"sku": "lamp-1"}, format="json").json()["sku"] == "LAMP-1"
+    for sku in ("LAMP-2", "OTHER", ""):
+        answer = client.patch(url_of("LAMP-1"), {"sku": sku, "name": "X"}, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (400, "sku_immutable")
+    assert Product.objects.filter(name="Lamp").count() == 2
+
+
+def test_deleting_takes_the_product_away_and_keeps_its_history(client: APIClient) -> None:
+    make_product()
+
+    answer = client.delete(url_of("lamp-1"))
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert client.get(url_of("LAMP-1")).status_code == 404
+    assert client.delete(url_of("LAMP-1")).status_code == 404
+    assert list(ProductChange.objects.values_list("action", flat=True)) == ["created", "deleted"]
+
+
+# --- who may -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scopes", [("read", "import"), ("import",), ()])
+def test_writing_needs_the_scope_write(scopes: tuple[str, ...]) -> None:
+    make_product()
+    client = client_with(*scopes)
+    body = {"sku": "B", "name": "B"}
+
+    answers = [
+        client.post(PRODUCTS, body, format="json"),
+        client.put(url_of("LAMP-1"), {"name": "B"}, format="json"),
+        client.patch(url_of("LAMP-1"), {"name": "B"}, format="json"),
+        client.delete(url_of("LAMP-1")),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403] * 4
+    assert list(Product.objects.values_list("name", flat=True)) == ["Lamp"]
+
+
+def test_reading_needs_the_scope_read_and_strangers_see_nothing() -> None:
+    make_product()
+
+    assert client_with("write").get(PRODUCTS).status_code == 403
+    assert client_with("import").get(url_of("LAMP-1")).status_code == 403
+    assert APIClient().get(PRODUCTS).status_code == 401

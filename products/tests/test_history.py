@@ -1,0 +1,86 @@
+"""The history of a product: complete, in order, and found without reading all of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection
+
+from accounts.models import User
+from products import catalogue
+from products.importing.merger import summarise_history
+from products.models import Product, ProductChange
+from products.tests.importing.imports import csv, imported
+
+PRODUCTS = 60_000
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_has_every_change_of_a_product_whichever_way_it_came() -> None:
+    ada = User.objects.create_user("ada")
+    first = imported(csv("sku,name", "A,Lamp", "B,Chair"))
+    product = Product.objects.get(sku="A")
+    catalogue.update_product(product, {"name": "Lantern"}, actor=ada)
+    catalogue.set_status(Product.objects.all(), "inactive", actor=ada)
+    second = imported(csv("sku,status", "A,active"), user=ada)
+    catalogue.delete_product(product, actor=None)
+
+    changes = list(ProductChange.objects.of_product(product.pk))
+
+    assert [(c.version, c.action, c.import_id, c.actor_id) for c in changes] == [
+        (1, "created", first.pk, None),
+        (2, "updated", None, ada.pk),
+        (3, "updated", None, ada.pk),
+        (4, "updated", second.pk, ada.pk),
+        (5, "deleted", None, None),
+    ]
+    assert [c.previous for c in changes[1:4]] == [{"name": "Lamp"}, {"status": "active"}, {"status": "inactive"}]
+    assert changes == list(ProductChange.objects.filter(product_id=product.pk).order_by("id"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_product_that_comes_back_under_its_sku_has_a_history_of_its_own() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    old = Product.objects.get()
+    catalogue.delete_product(old, actor=None)
+    imported(csv("sku,name", "a,Lantern"))
+    new = Product.objects.get()
+
+    assert [change.action for change in ProductChange.objects.of_product(old.pk)] == ["created", "deleted"]
+    assert [change.action for change in ProductChange.objects.of_product(new.pk)] == ["created"]
+
+
+@pytest.fixture
+def long_history(db: None) -> None:
+    """As many creations as an import writes, and some later changes."""
+    insert = "INSERT INTO products_productchange (product_id, sku, action, version) SELECT n, 'SKU-' || n, %s, %s "
+    with connection.cursor() as cursor:
+        cursor.execute(f"{insert} FROM generate_series(1, {PRODUCTS}) AS n", ["created", 1])
+        cursor.execute(f"{insert} FROM generate_series(1, {PRODUCTS}, 10) AS n", ["updated", 2])
+        summarise_history()
+        cursor.execute("ANALYZE products_productchange")
+
+
+@pytest.mark.usefixtures("long_history")
+def test_one_product_is_found_by_the_indexes() -> None:
+    history = ProductChange.objects.of_product(PRODUCTS // 2 + 1)
+
+    plan = history.explain(analyze=True)
+
+    assert [change.action for change in history] == ["created", "updated"]
+    assert "change_creating_product" in plan
+    assert "change_of_product" in plan
+    assert "Seq Scan" not in plan
+    read_in_vain = sum(int(rows) for rows in re.findall(r"Rows Removed by \w+(?: \w+)*: (\d+)", plan))
+    assert read_in_vain < PRODUCTS / 10
+
+
+@pytest.mark.usefixtures("long_history")
+def test_what_was_changed_since_is_found_by_the_ids() -> None:
+    newest = ProductChange.objects.latest("id").pk
+
+    plan = ProductChange.objects.filter(id__gt=newest - 100).explain()
+
+    assert "change_by_id" in plan
+    assert "Seq Scan" not in plan

@@ -1,0 +1,122 @@
+"""`manage.py import_csv`: the same import, in the terminal."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
+
+from accounts.models import User
+from products.api.rejects_csv import rejects_csv
+from products.models import Import, Product
+
+# The pipeline works over connections of its own, which see only what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.csv").write_text("sku,name,colour\nA,Lamp\u00e9,red\nB,Chair,blue\n", encoding="utf-8")
+    (tmp_path / "mixed.csv").write_text("sku,name\nA,Lamp\n,Nameless\n", encoding="utf-8")
+    (tmp_path / "bad.csv").write_text("name\nLamp\n", encoding="utf-8")
+    return tmp_path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Run the command; give its exit code and what it says."""
+    said = StringIO()
+    try:
+        call_command("import_csv", *map(str, arguments), stdout=said)
+    except SystemExit as end:
+        return int(end.code or 0), said.getvalue()
+    except CommandError as error:
+        assert not isinstance(error, SystemCheckError)
+        return error.returncode, str(error)
+    return 0, said.getvalue()
+
+
+def test_a_good_file_is_applied_and_summed_up(folder: Path) -> None:
+    ada = User.objects.create_user("ada")
+
+    code, said = run(folder / "good.csv", "--user", "ada")
+
+    assert code == 0
+    assert "2 rows read" in said
+    assert "2 created" in said
+    assert "colour" in said
+    assert set(Product.objects.values_list("sku", "name")) == {("A", "Lamp\u00e9"), ("B", "Chair")}
+    import_ = Import.objects.get()
+    assert (import_.state, import_.file_name, import_.created_by) == ("SUCCESS", "good.csv", ada)
+
+
+def test_rejected_rows_are_shown_and_have_an_exit_code_of_their_own(folder: Path) -> None:
+    code, said = run(folder / "mixed.csv")
+
+    assert code == 3
+    assert "1 rejected" in said
+    assert "Line 3: The sku is empty." in said
+    assert list(Product.objects.values_list("sku", flat=True)) == ["A"]
+
+
+def test_the_rejected_rows_can_be_imported_again_as_they_were_downloaded(folder: Path) -> None:
+    (folder / "ragged.csv").write_text("sku,name\nA,Lamp\nB\nC,Chair,more\n,Nameless\n", encoding="utf-8")
+    run(folder / "ragged.csv")
+    rejects = "".join(rejects_csv(Import.objects.get(), "rejected"))
+
+    (folder / "again.csv").write_text(rejects, encoding="utf-8", newline="")
+    code, _ = run(folder / "again.csv")
+    again = Import.objects.latest("created_at")
+    (folder / "corrected.csv").write_text(
+        rejects.replace(",B\r", ",B,Bench\r").replace(",more", "").replace(",,Nameless", ",D,Desk"), newline=""
+    )
+    corrected, _ = run(folder / "corrected.csv")
+
+    assert (code, again.rows_rejected, again.rows_read) == (3, 3, 3)
+    assert set(again.ignored_columns) == {"_line", "_error"}
+    assert corrected == 0
+    assert set(Product.objects.values_list("sku", "name")) == {
+        ("A", "Lamp"),
+        ("B", "Bench"),
+        ("C", "Chair"),
+        ("D", "Desk"),
+    }
+
+
+def test_the_options_are_those_of_an_upload(folder: Path) -> None:
+    code, said = run(folder / "mixed.csv", "--on-error", "abort", "--mode", "create", "--max-rejects", "none")
+
+    assert code == 1
+    assert said.startswith("Failed: ")
+    assert not Product.objects.exists()
+    import_ = Import.objects.get()
+    assert (import_.mode, import_.on_error, import_.max_rejects) == ("create", "abort", "none")
+
+
+def test_a_file_that_is_none_of_products_fails_with_its_reason(folder: Path) -> None:
+    code, said = run(folder / "bad.csv")
+
+    assert code == 1
+    assert "sku" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["gone.csv"], "gone.csv"),
+        (["."], "can't be read"),
+        (["good.csv", "--user", "nobody"], "nobody"),
+        (["good.csv", "--mode", "replace"], "replace"),
+        (["good.csv", "--max-rejects", "few"], "few"),
+    ],
+)
+def test_what_can_not_be_done_as_given_is_said(folder: Path, arguments: list[str], word: str) -> None:
+    file, *options = arguments
+
+    code, said = run(folder / file, *options)
+
+    assert code == 2
+    assert word in said
+    assert not Import.objects.exists()

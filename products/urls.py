@@ -1,0 +1,46 @@
+"""Addresses for programs; `products.page_urls` has those for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import path
+
+from products.api.imports import ImportViewSet
+from products.api.originals import OriginalImportViewSet, OriginalProductViewSet
+from products.api.products import ProductViewSet
+from products.api.rejects import RejectsViewSet
+
+product_list = ProductViewSet.as_view({"get": "list", "post": "create"})
+product_detail = ProductViewSet.as_view(
+    {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+)
+
+
+def with_or_without_slash(route: str, view_set: Any, actions: dict[str, str]) -> list[Any]:
+    """An original path, which is known by both spellings; the schema shows the one without."""
+    return [
+        path(f"{route}/", view_set.as_view(actions, schema=None)),
+        path(route, view_set.as_view(actions)),
+    ]
+
+
+urlpatterns = [
+    path("api/v1/products/", product_list, name="product-list"),
+    path("api/v1/products/<path:sku>/", product_detail, name="product-detail"),
+    path("api/v1/imports/", ImportViewSet.as_view({"get": "list", "post": "create"}), name="api-import-list"),
+    path("api/v1/imports/<str:import_id>/", ImportViewSet.as_view({"get": "retrieve"}), name="api-import-detail"),
+    path("api/v1/imports/<str:import_id>/cancel/", ImportViewSet.as_view({"post": "cancel"}), name="api-import-cancel"),
+    path("api/v1/imports/<str:import_id>/rejects/", RejectsViewSet.as_view({"get": "list"}), name="api-rejects"),
+    path(
+        "api/v1/imports/<str:import_id>/rejects.csv",
+        RejectsViewSet.as_view({"get": "download"}),
+        name="api-rejects-csv",
+    ),
+    *with_or_without_slash("products/csv", OriginalImportViewSet, {"post": "create"}),
+    *with_or_without_slash("products/all", OriginalProductViewSet, {"get": "list_all"}),
+    *with_or_without_slash("products/new", OriginalProductViewSet, {"post": "create"}),
+    *with_or_without_slash(
+        "products/id/<path:sku>", OriginalProductViewSet, {"get": "retrieve", "put": "update", "delete": "destroy"}
+    ),
+]

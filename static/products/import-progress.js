@@ -1,0 +1,184 @@
+// <import-progress>: keeps the server's page of one import true while it runs.
+//
+// The server renders everything once. Here only numbers are renewed; when the story turns (another
+// state or phase) the page itself is fetched again, so each sentence has one home: the template.
+
+import { Feed } from "./feed.js";
+import { localTimes } from "./times.js";
+
+const ENDED = ["SUCCESS", "FAILURE", "CANCELLED"];
+const SAY_EVERY = 10000; // what is read out must not drown what its listener is doing
+const LINKS = {
+  live: "live",
+  polling: "asking every 2 seconds",
+  reconnecting: "asking every 2 seconds",
+  offline: "not connected",
+  "signed-out": "not connected",
+  gone: "not connected",
+};
+
+const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const oneDigit = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+function size(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (bytes >= 1000 && unit < units.length - 1) [bytes, unit] = [bytes / 1000, unit + 1];
+  return `${(unit ? oneDigit : grouped).format(bytes)} ${units[unit]}`;
+}
+
+function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const [minutes, rest] = [Math.floor(whole / 60), whole % 60];
+  if (minutes < 60) return `${minutes} min ${String(rest).padStart(2, "0")} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+}
+
+class ImportProgress extends HTMLElement {
+  connectedCallback() {
+    this.saidAt = 0;
+    this.adopt(performance.now());
+    if (this.over) return;
+    this.feed = new Feed({
+      socket: this.dataset.socket,
+      poll: this.dataset.poll,
+      onDocument: (found) => this.show(found),
+      onStatus: (status) => this.link(status),
+    });
+    this.link("connecting");
+    this.feed.start();
+    this.clock = setInterval(() => this.tick(), 500);
+    addEventListener("pagehide", () => this.feed.stop());
+    addEventListener("pageshow", (event) => event.persisted && location.reload());
+  }
+
+  disconnectedCallback() {
+    this.rest();
+  }
+
+  rest() {
+    clearInterval(this.clock);
+    this.feed?.stop();
+  }
+
+  get over() {
+    return ENDED.includes(this.dataset.state);
+  }
+
+  part(selector) {
+    return this.querySelector(selector);
+  }
+
+  // Take over what the server has rendered. Ages are counted on from there by this browser's
+  // steady clock: its wall clock may differ from the server's.
+  adopt(now) {
+    localTimes(this);
+    this.version = Number(this.dataset.version);
+    this.beatAt = now - Number(this.dataset.silent) * 1000;
+    this.startedAt = this.dataset.elapsed === "" ? null : now - Number(this.dataset.elapsed) * 1000;
+  }
+
+  show(found) {
+    if (found.version < this.version) return;
+    if (this.heartbeat !== undefined && found.heartbeat_at !== this.heartbeat) this.beatAt = performance.now();
+    if (found.version > this.version) this.beatAt = performance.now();
+    this.heartbeat = found.heartbeat_at;
+    this.version = found.version;
+    this.numbers(found);
+    this.part("[data-stalled]")?.toggleAttribute("hidden", !found.stalled);
+    if (this.turned(found)) this.renew();
+  }
+
+  turned(found) {
+    const { state, phase, cancelRequested } = this.dataset;
+    return found.state !== state || found.phase !== phase || String(found.cancel_requested) !== cancelRequested;
+  }
+
+  numbers(found) {
+    for (const name of ["rows_read", "rows_created", "rows_updated", "rows_unchanged", "rows_rejected", "rows_duplicate"]) {
+      this.write(name, grouped.format(found[name]));
+    }
+    this.part("[data-field=rows_rejected]")?.parentElement.classList.toggle("bad", found.rows_rejected > 0);
+    this.write("bytes_read", size(found.bytes_read));
+    this.write("percent", grouped.format(found.percent));
+    this.write("rows_per_second", found.rows_per_second == null ? "–" : grouped.format(found.rows_per_second));
+    this.write("eta_seconds", found.eta_seconds == null ? "–" : duration(found.eta_seconds));
+    const read = found.bytes_total ? found.bytes_read / found.bytes_total : 0;
+    const settled =
+      found.rows_created + found.rows_updated + found.rows_unchanged + found.rows_rejected + found.rows_duplicate;
+    const expected = read ? found.rows_read / read : 0;
+    this.bar("reading", 100 * read);
+    this.bar("writing", expected ? (100 * settled) / expected : 0);
+    this.tick();
+    if (found.state !== "PROGRESS") return;
+    const percent = grouped.format(found.percent);
+    document.title = document.title.replace(/^[^·]*·/, `${percent} % ·`);
+    this.say(`${percent} percent, ${grouped.format(found.rows_read)} rows read`);
+  }
+
+  write(name, text) {
+    const place = this.part(`[data-field=${name}]`);
+    if (place) place.textContent = text;
+  }
+
+  bar(name, percent) {
+    const bar = this.part(`[data-bar=${name}]`);
+    if (bar) bar.value = Math.min(100, percent);
+  }
+
+  tick() {
+    const now = performance.now();
+    const silent = (now - this.beatAt) / 1000;
+    const text = (selector, words) => {
+      const place = this.part(selector);
+      if (place) place.textContent = words;
+    };
+    text("[data-silent-text]", duration(silent));
+    if (this.startedAt !== null) text("[data-elapsed-text]", duration((now - this.startedAt) / 1000));
+  }
+
+  link(status) {
+    this.status = status;
+    for (const note of this.querySelectorAll("[data-status]")) note.hidden = note.dataset.status !== status;
+    const words = this.part("[data-link-text]");
+    if (words) words.textContent = LINKS[status] ?? "connecting…";
+  }
+
+  say(words, now = performance.now()) {
+    if (now - this.saidAt < SAY_EVERY && this.saidAt) return;
+    this.saidAt = now;
+    this.part("[data-say]").textContent = words;
+  }
+
+  async renew() {
+    if (this.renewing) return;
+    this.renewing = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected) return this.link("signed-out");
+      if (answer.ok) this.replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      // Away for a moment: the next document asks again, and after the end the clock does.
+    } finally {
+      this.renewing = false;
+    }
+    if (this.over) this.rest();
+    else setTimeout(() => this.feed.ask(), 1000);
+  }
+
+  replace(page) {
+    const fresh = page.querySelector(this.localName);
+    if (!fresh || Number(fresh.dataset.version) < this.version) return;
+    const asking = this.part("details.confirm")?.open;
+    for (const name of ["version", "state", "phase", "cancelRequested", "silent", "elapsed"]) this.dataset[name] = fresh.dataset[name];
+    this.part("[data-view]").replaceChildren(...fresh.querySelector("[data-view]").childNodes);
+    document.title = page.title;
+    this.adopt(performance.now());
+    if (this.part("details.confirm")) this.part("details.confirm").open = Boolean(asking);
+    if (this.over) this.say(page.title, Infinity);
+    else this.link(this.status);
+  }
+}
+
+customElements.define("import-progress", ImportProgress);

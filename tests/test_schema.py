@@ -1,0 +1,93 @@
+"""The OpenAPI document is valid, complete, and true where that can be checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    GENERATOR_STATS.reset()
+    with GENERATOR_STATS.silence():
+        document: dict[str, Any] = SchemaGenerator().get_schema(public=True)
+    return document
+
+
+def operations(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, item in schema["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+def test_it_is_built_without_a_warning_and_valid(schema: dict[str, Any]) -> None:
+    assert dict(GENERATOR_STATS._warn_cache) == dict(GENERATOR_STATS._error_cache) == {}
+    validate_schema(schema)
+
+
+def test_it_names_every_documented_address(schema: dict[str, Any]) -> None:
+    assert {
+        "/api/v1/products/",
+        "/api/v1/products/{sku}/",
+        "/api/v1/imports/",
+        "/api/v1/imports/{import_id}/",
+        "/api/v1/imports/{import_id}/cancel/",
+        "/api/v1/imports/{import_id}/rejects/",
+        "/api/v1/imports/{import_id}/rejects.csv",
+        "/products/csv",
+        "/products/all",
+        "/products/new",
+        "/products/id/{sku}",
+    } <= set(schema["paths"])
+
+
+def test_every_operation_says_what_it_does_and_how_it_fails(schema: dict[str, Any]) -> None:
+    for name, operation in operations(schema):
+        assert operation.get("summary"), name
+        errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
+        assert {"400", "401", "403"} <= set(errors), name
+        for status, answer in errors.items():
+            assert answer["content"] == {"application/problem+json": {"schema": PROBLEM}}, (name, status)
+
+
+def test_every_answer_and_body_has_a_type(schema: dict[str, Any]) -> None:
+    for name, operation in operations(schema):
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        answers = [answer for status, answer in operation["responses"].items() if status != "204"]
+        for holder in bodies + answers:
+            assert holder["content"], name
+            for media in holder["content"].values():
+                assert media["schema"], name
+
+
+def test_every_operation_has_a_name_of_its_own(schema: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(schema)]
+
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", ["/api/v1/imports/", "/products/csv"])
+def test_a_file_may_be_sent_as_a_form_or_as_it_is(schema: dict[str, Any], path: str) -> None:
+    operation = schema["paths"][path]["post"]
+    content = operation["requestBody"]["content"]
+
+    assert content["text/csv"]["schema"] == {"type": "string", "format": "binary"}
+    assert content["multipart/form-data"]["schema"]["properties"]["file"]["format"] == "binary"
+    assert "202" in operation["responses"]
+
+
+@pytest.mark.django_db
+def test_anybody_may_read_it() -> None:
+    answer = Client().get("/api/v1/schema/", headers={"accept": "application/json"})
+
+    assert answer.status_code == 200
+    assert answer.json()["openapi"] == "3.1.1"
