@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := benchmarks/.venv
 RUN := $(VENV)/bin/python
 PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=catalogue.example.com LIVE_URL=same-origin ODATA_HOME=$(VENV)/lint-home \
 	SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH
 
-.PHONY: help run test faults lint bench lock clean
+.PHONY: help run test lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the chores
@@ -16,10 +17,7 @@ run: $(VENV)/run.stamp ## start everything, from nothing to 500,000 products
 	@exec $(RUN) manage.py up
 
 test: lint ## all linters, then all tests; PYTEST_ARGS are passed on
-	$(RUN) -m pytest --ignore tests/acceptance $(PYTEST_ARGS)
-
-faults: $(VENV)/dev.stamp ## kill processes and servers of a running service, again and again; not yet part of `test`
-	$(RUN) -m pytest tests/acceptance $(PYTEST_ARGS)
+	$(RUN) -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for production, migrations
 	$(RUN) -m ruff check .
@@ -29,7 +27,7 @@ lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for prod
 	$(PRODUCTION) $(RUN) manage.py check --deploy --fail-level WARNING
 	SECRET_KEY=lint ODATA_HOME=$(VENV)/lint-home $(RUN) -W "ignore:Got an error checking" manage.py makemigrations --check --dry-run
 
-bench: $(VENV)/run.stamp ## measure; writes docs/performance.md
+bench: $(VENV)/dev.stamp $(PEERS)/peers.stamp ## measure, beside other ways to import; writes docs/performance.md
 	$(RUN) benchmarks/run.py $(BENCH_ARGS)
 
 lock: $(VENV)/run.stamp ## pin what requirements.in asks for, for every Python that we run on
@@ -38,7 +36,7 @@ lock: $(VENV)/run.stamp ## pin what requirements.in asks for, for every Python t
 		--annotation-style=line requirements.in --output-file requirements.txt
 
 clean: ## remove the virtual environment and the caches; the data in ODATA_HOME stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # --- the virtual environment -------------------------------------------------------------------
 # A stamp is written last: what was interrupted is done again.
@@ -61,4 +59,12 @@ $(VENV)/run.stamp: $(VENV)/made.stamp requirements.txt
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
 	@echo "Installing what requirements-dev.txt names ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# What the benchmarks are compared with has libraries that nothing else of the project may need.
+$(PEERS)/peers.stamp: $(VENV)/made.stamp requirements.txt benchmarks/requirements.txt
+	@echo "Installing what benchmarks/requirements.txt names ..."
+	@$(RUN) -m venv --clear --without-pip $(PEERS)
+	@$(RUN) -m pip --python $(PEERS) install --quiet --disable-pip-version-check \
+		--constraint requirements.txt -r benchmarks/requirements.txt
 	@touch $@
