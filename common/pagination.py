@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from typing import Any
+from base64 import b64decode, b64encode
+from typing import Any, Protocol
 
 from django.core.exceptions import ValidationError
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from common.errors import InvalidInputError
@@ -34,11 +35,7 @@ class KeysetPages(CursorPagination):
             # NotFound: it does not decode. The others: it decodes to what is no key of this table.
             if self.cursor_query_param not in request.query_params:
                 raise
-            raise InvalidInputError(
-                "`cursor` is not one that this list gave out. Follow `next` and `previous` as they are, "
-                "or leave `cursor` away to start at the first page.",
-                code="invalid_cursor",
-            ) from None
+            raise _foreign_cursor() from None
 
     def decode_cursor(self, request: Request) -> Any:
         """The cursor of this request. Raises ValueError: letters that base64 would skip are refused too."""
@@ -57,7 +54,63 @@ class KeysetPages(CursorPagination):
         return int(raw)
 
 
+def _foreign_cursor() -> InvalidInputError:
+    return InvalidInputError(
+        "`cursor` is not one that this list gave out. Follow `next` and `previous` as they are, "
+        "or leave `cursor` away to start at the first page.",
+        code="invalid_cursor",
+    )
+
+
 class NewestFirst(KeysetPages):
     """The same, from the last key to the first."""
 
     ordering = "-pk"
+
+
+class Rows(Protocol):
+    """Rows with whole numbers as their keys, fetched a page at a time."""
+
+    def page(self, *, after: int | None, before: int | None, limit: int) -> list[Any]:
+        """Up to `limit` rows in order: the first ones after a key, or the last ones before it. Each has its "key"."""
+
+
+class KeyPages(KeysetPages):
+    """The same pages over `Rows`, which need not be a query set."""
+
+    def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """One page of `rows`. Raises InvalidInputError."""
+        self.base_url: str = request.build_absolute_uri()
+        limit = self.get_page_size(request)
+        after, before = self._keys(request)
+        found = rows.page(after=after, before=before, limit=limit + 1)
+        more = len(found) > limit
+        self.page = found[-limit:] if before is not None else found[:limit]
+        self._has_previous = more if before is not None else after is not None
+        self._has_next = before is not None or more
+        return list(self.page)
+
+    def get_next_link(self) -> str | None:
+        """Where the rows after this page are."""
+        return self._link(f"after:{self.page[-1]['key']}") if self._has_next and self.page else None
+
+    def get_previous_link(self) -> str | None:
+        """Where the rows before this page are."""
+        return self._link(f"before:{self.page[0]['key']}") if self._has_previous and self.page else None
+
+    def _link(self, position: str) -> str:
+        cursor = b64encode(position.encode()).decode()
+        return str(replace_query_param(self.base_url, self.cursor_query_param, cursor))
+
+    def _keys(self, request: Request) -> tuple[int | None, int | None]:
+        text = request.query_params.get(self.cursor_query_param)
+        if text is None:
+            return None, None
+        try:
+            side, _, key = b64decode(text, validate=True).decode().partition(":")
+            number = int(key)
+        except ValueError:
+            raise _foreign_cursor() from None
+        if side not in ("after", "before") or not -(2**63) <= number < 2**63:
+            raise _foreign_cursor()
+        return (number, None) if side == "after" else (None, number)

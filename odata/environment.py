@@ -102,6 +102,8 @@ SETTINGS: tuple[Setting, ...] = (
         minimum=2,
     ),
     Setting("IMPORT_SWEEP_SECONDS", "int", "5", "How often overdue imports are looked for.", minimum=1),
+    Setting("IMPORT_CHECK_HOURS", "int", "72", "How long a checked file waits for a decision.", minimum=1),
+    Setting("UPLOAD_EXPIRY_HOURS", "int", "24", "How long an unfinished upload is kept.", minimum=1),
     # the first start
     Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
     Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),

@@ -18,7 +18,7 @@ from common.errors import ConflictError, FieldError, InvalidInputError, NotFound
 from products.importing.columns import COLUMNS, DESCRIPTION, NAME, SKU, STATUS, Layout
 from products.importing.rows import ProductRow, RowError
 from products.importing.validator import make_validator
-from products.models import Product, ProductChange
+from products.models import Import, Product, ProductChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
         detail = errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
         raise InvalidInputError(detail, errors=errors)
     clean = judged._asdict() | {DESCRIPTION.name: judged.description or ""}
+    del clean["attributes"]  # a request has them as they are
     return {name: clean.get(name, value) for name, value in fields.items()}
 
 
@@ -171,8 +172,8 @@ DELETE_MANY = """
 WITH gone AS (
     DELETE FROM products_product WHERE id IN ({chosen}) RETURNING *
 )
-INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id)
-SELECT id, sku, 'deleted', version + 1, to_jsonb(gone) - 'id' - 'version', %s
+INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id, import_id)
+SELECT id, sku, 'deleted', version + 1, to_jsonb(gone) - 'id' - 'version', %s, %s
   FROM gone
 """
 
@@ -183,24 +184,29 @@ WITH changed AS (
      WHERE id IN ({chosen}) AND status <> %s
  RETURNING new.id, new.sku, new.version, old.status AS previous_status
 )
-INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id)
-SELECT id, sku, 'updated', version, jsonb_build_object('status', previous_status), %s
+INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id, import_id)
+SELECT id, sku, 'updated', version, jsonb_build_object('status', previous_status), %s, %s
   FROM changed
 """
 
 
-def delete_products(products: QuerySet[Product], *, actor: User | None) -> int:
-    """Delete the products of a query set; returns how many. Raises ConflictError while an import merges."""
+def delete_products(products: QuerySet[Product], *, actor: User | None, import_: Import | None = None) -> int:
+    """Delete the products of a query set; returns how many. Raises ConflictError while an import merges.
+    The history names `import_` where that is what does it."""
     chosen, parameters = _ids_of(products)
-    return _write_many(DELETE_MANY.format(chosen=chosen), [*parameters, actor and actor.pk])
+    return _write_many(DELETE_MANY.format(chosen=chosen), [*parameters, *_who(actor, import_)])
 
 
-def set_status(products: QuerySet[Product], status: str, *, actor: User | None) -> int:
+def set_status(products: QuerySet[Product], status: str, *, actor: User | None, import_: Import | None = None) -> int:
     """Give the products of a query set this status; returns how many really changed.
-    Raises ConflictError while an import merges."""
+    Raises ConflictError while an import merges. The history names `import_` as above."""
     status = Product.Status(status)
     chosen, parameters = _ids_of(products)
-    return _write_many(SET_STATUS.format(chosen=chosen), [status, *parameters, status, actor and actor.pk])
+    return _write_many(SET_STATUS.format(chosen=chosen), [status, *parameters, status, *_who(actor, import_)])
+
+
+def _who(actor: User | None, import_: Import | None) -> list[Any]:
+    return [actor and actor.pk, import_ and import_.pk]
 
 
 def _ids_of(products: QuerySet[Product]) -> tuple[str, tuple[Any, ...]]:

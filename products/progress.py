@@ -43,13 +43,24 @@ class ErrorDocument(TypedDict):
     message: str
 
 
+class FormatDocument(TypedDict):
+    """How the file is read: what its uploader said, and what was found."""
+
+    declared: dict[str, Any]
+    detected: dict[str, Any]
+
+
 class ImportLinks(TypedDict):
     """Where to go from here, as paths of the web server; `socket` is one of the live server."""
 
     self: str
     cancel: str
+    apply: str
+    undo: str
+    changes: str
     rejects: str
     rejects_csv: str
+    file: str | None
     page: str
     socket: str
 
@@ -69,6 +80,9 @@ class ImportDocument(TypedDict):
     rows_unchanged: int
     rows_rejected: int
     rows_duplicate: int
+    rows_deleted: int
+    rows_repaired: int
+    products_deactivated: int
     bytes_read: int
     bytes_total: int
     rows_per_second: int
@@ -78,11 +92,26 @@ class ImportDocument(TypedDict):
     error: ErrorDocument | None
     cancel_requested: bool
     attempt: int
+    kind: str
     file_name: str
+    sha256: str
     mode: str
     on_error: str
     max_rejects: str
+    duplicates: str
+    empty_cells: str
+    max_deactivated: str
+    check_first: bool
+    mapping: dict[str, str]
+    format: FormatDocument
+    header: list[str]
     ignored_columns: list[str]
+    checked_at: str | None
+    expires_at: str | None
+    stale: bool
+    undoes: str | None
+    undone_by: str | None
+    undoable: bool
     created_by: str | None
     created_at: str | None
     started_at: str | None
@@ -121,6 +150,9 @@ def document(import_: Import, *, now: datetime | None = None) -> ImportDocument:
         "rows_unchanged": import_.rows_unchanged,
         "rows_rejected": import_.rows_rejected,
         "rows_duplicate": import_.rows_duplicate,
+        "rows_deleted": import_.rows_deleted,
+        "rows_repaired": import_.rows_repaired,
+        "products_deactivated": import_.products_deactivated,
         "bytes_read": import_.bytes_read,
         "bytes_total": import_.bytes_total,
         "rows_per_second": round(import_.rows_read / elapsed) if elapsed else 0,
@@ -130,16 +162,31 @@ def document(import_: Import, *, now: datetime | None = None) -> ImportDocument:
         "error": {"code": import_.error_code, "message": import_.error_message} if import_.error_code else None,
         "cancel_requested": import_.cancel_requested_at is not None,
         "attempt": import_.attempt,
+        "kind": str(import_.kind),
         "file_name": import_.file_name,
+        "sha256": import_.sha256,
         "mode": str(import_.mode),
         "on_error": str(import_.on_error),
         "max_rejects": import_.max_rejects,
+        "duplicates": str(import_.duplicates),
+        "empty_cells": str(import_.empty_cells),
+        "max_deactivated": import_.max_deactivated,
+        "check_first": import_.check_first,
+        "mapping": dict(import_.mapping),
+        "format": {"declared": dict(import_.file_format), "detected": dict(import_.detected)},
+        "header": list(import_.header),
         "ignored_columns": list(import_.ignored_columns),
+        "checked_at": _iso(import_.checked_at),
+        "expires_at": _iso(import_.expires_at),
+        "stale": import_.stale,
+        "undoes": str(import_.undoes_id) if import_.undoes_id else None,
+        "undone_by": str(import_.undone_by) if import_.undone_by else None,
+        "undoable": import_.undoable,
         "created_by": import_.created_by.get_username() if import_.created_by else None,
         "created_at": _iso(import_.created_at),
         "started_at": _iso(import_.started_at),
         "finished_at": _iso(import_.finished_at),
-        "links": _links(str(import_.pk)),
+        "links": _links(str(import_.pk), has_file=bool(import_.stored_file)),
     }
 
 
@@ -267,13 +314,17 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def _links(import_id: str) -> ImportLinks:
+def _links(import_id: str, *, has_file: bool) -> ImportLinks:
     api = f"/api/v1/imports/{import_id}/"
     return {
         "self": api,
         "cancel": f"{api}cancel/",
+        "apply": f"{api}apply/",
+        "undo": f"{api}undo/",
+        "changes": f"{api}changes/",
         "rejects": f"{api}rejects/",
         "rejects_csv": f"{api}rejects.csv",
+        "file": f"{api}file/" if has_file else None,
         "page": f"/imports/{import_id}/",
         "socket": f"/ws/imports/{import_id}/",
     }

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from celery import Task, shared_task
 from kombu.exceptions import OperationalError as QueueError
 
-from products.importing import lease, pipeline, receiver, stager
+from products.importing import bulk, lease, pipeline, receiver, stager, undoer
 from products.importing.options import ImportOptions
 from products.models import Import
+from products.selection import Selection
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -27,6 +28,27 @@ def start_import(chunks: Iterable[bytes], *, file_name: str, options: ImportOpti
     import_ = receiver.receive(chunks, file_name=file_name, options=options, user=user)
     dispatch(import_.pk)
     return import_
+
+
+def apply_import(import_: Import, *, max_deactivated: str = "") -> Import:
+    """Have a checked import applied. Raises what `lease.request_apply` raises."""
+    import_ = lease.request_apply(import_, max_deactivated=max_deactivated)
+    dispatch(import_.pk)
+    return import_
+
+
+def undo_import(import_: Import, *, user: User | None) -> Import:
+    """Have an applied import undone; the answer is the undo. Raises what `undoer.request_undo` raises."""
+    undo = undoer.request_undo(import_, user=user)
+    dispatch(undo.pk)
+    return undo
+
+
+def change_products(action: str, selection: Selection, *, user: User | None) -> Import:
+    """Have all products of a selection changed. Raises what `bulk.request_change` raises."""
+    change = bulk.request_change(action, selection, user=user)
+    dispatch(change.pk)
+    return change
 
 
 def dispatch(import_id: uuid.UUID) -> None:

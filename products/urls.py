@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path
 
+from products.api.changes import ChangesViewSet
 from products.api.imports import ImportViewSet
 from products.api.originals import OriginalImportViewSet, OriginalProductViewSet
 from products.api.products import ProductViewSet
@@ -31,6 +32,10 @@ urlpatterns = [
     path("api/v1/imports/", ImportViewSet.as_view({"get": "list", "post": "create"}), name="api-import-list"),
     path("api/v1/imports/<str:import_id>/", ImportViewSet.as_view({"get": "retrieve"}), name="api-import-detail"),
     path("api/v1/imports/<str:import_id>/cancel/", ImportViewSet.as_view({"post": "cancel"}), name="api-import-cancel"),
+    path("api/v1/imports/<str:import_id>/apply/", ImportViewSet.as_view({"post": "apply"}), name="api-import-apply"),
+    path("api/v1/imports/<str:import_id>/undo/", ImportViewSet.as_view({"post": "undo"}), name="api-import-undo"),
+    path("api/v1/imports/<str:import_id>/file/", ImportViewSet.as_view({"get": "download"}), name="api-import-file"),
+    path("api/v1/imports/<str:import_id>/changes/", ChangesViewSet.as_view({"get": "list"}), name="api-import-changes"),
     path("api/v1/imports/<str:import_id>/rejects/", RejectsViewSet.as_view({"get": "list"}), name="api-rejects"),
     path(
         "api/v1/imports/<str:import_id>/rejects.csv",

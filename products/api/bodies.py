@@ -84,6 +84,8 @@ def file_of(request: Request) -> tuple[Iterator[bytes], str]:
         if upload is None:
             raise no_file()
         return upload.chunks(CHUNK), upload.name or UNNAMED
+    if request.content_type == "application/json":
+        raise no_file()
     body = cast("IO[bytes]", request.data)
     return iter(partial(body.read, CHUNK), b""), _name(request)
 

@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, cast
 
+from django.core.files.storage import default_storage
+from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
-from rest_framework.parsers import MultiPartParser
+from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -20,13 +22,13 @@ from common.pagination import NewestFirst
 from products import progress
 from products.api import bodies
 from products.api.parameters import choice, person, refuse_unknown
-from products.api.serializers import ImportDocument
+from products.api.serializers import ApplyOptions, ImportDocument
 from products.importing import lease
-from products.importing.options import ImportOptions
+from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
-from products.tasks import start_import
+from products.tasks import apply_import, start_import, undo_import
 
-OPTIONS = ("mode", "on_error", "max_rejects")
+OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
 OPTION_FIELDS: dict[str, dict[str, Any]] = {
     "mode": {"type": "string", "enum": Import.Mode.values, "default": "upsert"},
@@ -36,6 +38,27 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
         "default": "100,10%",
         "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
     },
+    "duplicates": {"type": "string", "enum": Import.Duplicates.values, "default": "last"},
+    "empty_cells": {"type": "string", "enum": Import.EmptyCells.values, "default": "keep"},
+    "max_deactivated": {
+        "type": "string",
+        "default": "10%",
+        "description": "In mode `sync`: the most products, or the largest share, that may become inactive.",
+    },
+    "check_first": {
+        "type": "boolean",
+        "default": False,
+        "description": "Stop when checked, and wait for `apply`. Always so in mode `sync`.",
+    },
+    "mapping": {
+        "type": "string",
+        "description": 'JSON: where columns go: `{"Artikel": "sku", "Farbe": "attributes.colour", "Preis": ""}`.',
+    },
+    "encoding": {"type": "string", "description": "Such as `utf-8` or `windows-1252`; found out if not given."},
+    "delimiter": {"type": "string", "description": "One character, or `tab`; found out if not given."},
+    "quote": {"type": "string", "description": "One character, or `none`; found out if not given."},
+    "header_line": {"type": "integer", "description": "The line that names the columns; found out if not given."},
+    "sheet": {"type": "string", "description": "Of a workbook: the sheet to read; the first if not given."},
 }
 FORM = {
     "type": "object",
@@ -82,13 +105,21 @@ class ImportViewSet(GenericViewSet):
     queryset = Import.objects.all()
     serializer_class = ImportDocument
     pagination_class = NewestFirst
-    parser_classes = [MultiPartParser, bodies.CsvParser, bodies.BytesParser]
+    parser_classes = [MultiPartParser, JSONParser, bodies.CsvParser, bodies.BytesParser]
     required_scopes = {
         "list": {Scope.READ, Scope.IMPORT},
         "retrieve": {Scope.READ, Scope.IMPORT},
         "create": {Scope.IMPORT},
         "cancel": {Scope.IMPORT},
+        "apply": {Scope.IMPORT},
+        "undo": {Scope.IMPORT},
+        "download": {Scope.READ, Scope.IMPORT},
     }
+
+    def get_parsers(self) -> list[BaseParser]:
+        # Asked before the action is known, other than by the schema.
+        action = getattr(self, "action", None) or self.action_map.get((self.request.method or "").lower())
+        return super().get_parsers() if action == "create" else [JSONParser()]
 
     def list(self, request: Request) -> Response:
         refuse_unknown(request, ["state"])
@@ -121,6 +152,55 @@ class ImportViewSet(GenericViewSet):
     def cancel(self, request: Request, import_id: str) -> Response:
         import_ = lease.request_cancel(visible_import(request, import_id))
         return Response(progress.document(import_), status=202)
+
+    @extend_schema(
+        operation_id="imports_apply",
+        summary="Apply a checked import",
+        description=(
+            "Exactly what was shown is applied. Where the catalogue has changed meanwhile, the file is checked again "
+            "instead: its phase is then `checked` once more, with `stale` set."
+        ),
+        parameters=[ID],
+        request=ApplyOptions,
+        responses={202: ImportDocument, **problems(404, 409)},
+    )
+    def apply(self, request: Request, import_id: str) -> Response:
+        options = ApplyOptions(data=request.data)
+        options.is_valid(raise_exception=True)
+        limit = options.validated_data.get("max_deactivated", "")
+        import_ = apply_import(visible_import(request, import_id), max_deactivated=read_limit(limit))
+        return Response(progress.document(import_), status=202)
+
+    @extend_schema(
+        operation_id="imports_undo",
+        summary="Undo an applied import",
+        description="The answer is the undo: an import of its own, to be watched like any other.",
+        parameters=[ID],
+        request=None,
+        responses={202: ImportDocument, **problems(404, 409)},
+    )
+    def undo(self, request: Request, import_id: str) -> Response:
+        undo = undo_import(visible_import(request, import_id), user=person(request))
+        document = progress.document(undo)
+        return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})
+
+    @extend_schema(
+        operation_id="imports_file",
+        summary="Download the file of an import",
+        description="Byte for byte as it was uploaded.",
+        parameters=[ID],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, **problems(404)},
+    )
+    def download(self, request: Request, import_id: str) -> FileResponse:
+        return file_of_import(visible_import(request, import_id))
+
+
+def file_of_import(import_: Import) -> FileResponse:
+    """The file as it was uploaded, to be saved. Raises NotFoundError if there is none (any more)."""
+    if not import_.stored_file or not default_storage.exists(import_.stored_file):
+        raise NotFoundError("This import has no file, or it is not kept any more.", code="file_gone")
+    file = default_storage.open(import_.stored_file)
+    return FileResponse(file, as_attachment=True, filename=import_.file_name, content_type="application/octet-stream")
 
 
 def visible_import(request: Request, import_id: str) -> Import:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -17,9 +16,10 @@ from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
 from common.pagination import KeysetPages
 from products import catalogue
-from products.api.parameters import choice, person, refuse_unknown
+from products.api.parameters import person, refuse_unknown
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch
 from products.models import Product
+from products.selection import NAMES, Selection, is_filter
 
 FIELDS = ("sku", "name", "description", "status", "attributes", "version", "created_at", "updated_at")
 REPLACED_BY = {"description": "", "status": str(Product.Status.ACTIVE), "attributes": {}}
@@ -36,6 +36,10 @@ FILTERS = [
         "status", OpenApiTypes.STR, enum=Product.Status.values, description="Only products of this status."
     ),
     OpenApiParameter("search", OpenApiTypes.STR, description="Only products with this text in their sku or name."),
+    OpenApiParameter("import", OpenApiTypes.UUID, description="Only products that this import changed."),
+    OpenApiParameter(
+        "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."
+    ),
 ]
 
 
@@ -84,8 +88,9 @@ class ProductViewSet(GenericViewSet):
     }
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request, ["status", "search"])
-        page = self.paginate_queryset(_filtered(request).values("id", *FIELDS)) or []
+        refuse_unknown(request, [*NAMES, *filter(is_filter, request.query_params)])
+        products = Selection.parse(request.query_params.dict()).products()
+        page = self.paginate_queryset(products.values("id", *FIELDS)) or []
         return self.get_paginated_response([{name: row[name] for name in FIELDS} for row in page])
 
     def retrieve(self, request: Request, sku: str) -> Response:
@@ -113,15 +118,6 @@ class ProductViewSet(GenericViewSet):
     def destroy(self, request: Request, sku: str) -> Response:
         catalogue.delete_product(catalogue.product_with_sku(sku), actor=person(request))
         return Response(status=204)
-
-
-def _filtered(request: Request) -> QuerySet[Product]:
-    products = Product.objects.all()
-    if status := choice(request, "status", Product.Status):
-        products = products.filter(status=status)
-    if search := request.query_params.get("search", "").replace("\0", "").strip():
-        products = products.filter(Q(sku__icontains=search) | Q(name__icontains=search))
-    return products
 
 
 def document(product: Product) -> dict[str, Any]:

@@ -117,10 +117,21 @@ class ImportLinks(serializers.Serializer):
 
     self = serializers.CharField()
     cancel = serializers.CharField()
+    apply = serializers.CharField(help_text="For a checked file: apply what was shown.")
+    undo = serializers.CharField(help_text="For what was applied: take it back.")
+    changes = serializers.CharField(help_text="What it would change or has changed, product by product.")
     rejects = serializers.CharField()
     rejects_csv = serializers.CharField()
+    file = serializers.CharField(allow_null=True, help_text="The file as it was uploaded.")
     page = serializers.CharField()
     socket = serializers.CharField()
+
+
+class FormatDocument(serializers.Serializer):
+    """How the file is read: what its uploader said, and what was found."""
+
+    declared = serializers.DictField()
+    detected = serializers.DictField()
 
 
 class ImportDocument(serializers.Serializer):
@@ -132,12 +143,15 @@ class ImportDocument(serializers.Serializer):
     state = serializers.ChoiceField(Import.State.choices)
     phase = serializers.ChoiceField(Import.Phase.choices)
     percent = serializers.FloatField(min_value=0, max_value=100)
-    rows_read = serializers.IntegerField(help_text="The sum of the five that follow, once it has finished.")
+    rows_read = serializers.IntegerField(help_text="The sum of the six that follow, once it has finished.")
     rows_created = serializers.IntegerField()
     rows_updated = serializers.IntegerField()
     rows_unchanged = serializers.IntegerField()
     rows_rejected = serializers.IntegerField()
-    rows_duplicate = serializers.IntegerField(help_text="Rows whose sku stands in a later line again; that one counts.")
+    rows_duplicate = serializers.IntegerField(help_text="Rows whose sku stands in another line, which counts.")
+    rows_deleted = serializers.IntegerField(help_text="Products that an undo or a bulk change removed.")
+    rows_repaired = serializers.IntegerField(help_text="Rows applied after a repair beyond doubt; not in the sum.")
+    products_deactivated = serializers.IntegerField(help_text="In mode sync: products that the file lacks.")
     bytes_read = serializers.IntegerField()
     bytes_total = serializers.IntegerField()
     rows_per_second = serializers.IntegerField()
@@ -147,16 +161,39 @@ class ImportDocument(serializers.Serializer):
     error = ImportFailure(allow_null=True)
     cancel_requested = serializers.BooleanField()
     attempt = serializers.IntegerField()
+    kind = serializers.ChoiceField(Import.Kind.choices)
     file_name = serializers.CharField()
+    sha256 = serializers.CharField(help_text="Of the file as it was uploaded; empty where there is none.")
     mode = serializers.ChoiceField(Import.Mode.choices)
     on_error = serializers.ChoiceField(Import.OnError.choices)
     max_rejects = serializers.CharField()
+    duplicates = serializers.ChoiceField(Import.Duplicates.choices)
+    empty_cells = serializers.ChoiceField(Import.EmptyCells.choices)
+    max_deactivated = serializers.CharField(help_text="In mode sync.")
+    check_first = serializers.BooleanField(help_text="It stops when checked, and waits for the word to apply.")
+    mapping = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    format = FormatDocument()
+    header = serializers.ListField(child=serializers.CharField(allow_blank=True))
     ignored_columns = serializers.ListField(child=serializers.CharField())
+    checked_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True, help_text="When an undecided check is given up.")
+    stale = serializers.BooleanField(help_text="It was checked again, since the catalogue had changed meanwhile.")
+    undoes = serializers.UUIDField(allow_null=True)
+    undone_by = serializers.UUIDField(allow_null=True)
+    undoable = serializers.BooleanField()
     created_by = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     links = ImportLinks()
+
+
+class ApplyOptions(serializers.Serializer):
+    """What may be said when a checked import is applied."""
+
+    max_deactivated = serializers.CharField(
+        required=False, help_text="In mode `sync`: replaces the limit, as in `25%` or `none`."
+    )
 
 
 class RowProblem(serializers.Serializer):

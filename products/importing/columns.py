@@ -95,6 +95,27 @@ def find(header: str) -> Column | None:
     return _BY_HEADER.get(fold(header))
 
 
+ATTRIBUTE = "attributes."
+"""What a target of a mapping begins with that keeps a column as an attribute."""
+ATTRIBUTE_NAME_LIMIT = 100
+ATTRIBUTE_LIMIT = 10_000
+"""Characters of an attribute's value."""
+
+
+def target_problem(target: str) -> str:
+    """Why a column of a file can't be mapped to this, as a sentence; empty if it can."""
+    if not target or target in {column.name for column in COLUMNS}:
+        return ""
+    name = target.removeprefix(ATTRIBUTE)
+    if name == target:
+        return (
+            f"Use one of {', '.join(column.name for column in COLUMNS)}, {ATTRIBUTE}NAME, or nothing to leave it out."
+        )
+    if not name.strip() or len(name) > ATTRIBUTE_NAME_LIMIT or not name.isprintable():
+        return f"An attribute's name has 1 to {ATTRIBUTE_NAME_LIMIT} printable characters."
+    return ""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which cell of a row belongs to which column."""
@@ -105,9 +126,24 @@ class Layout:
     """Name of the column -> index of its cell."""
     ignored_columns: tuple[str, ...]
     """Headers that are no column of a product; one without a name is called by its place."""
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    """Name of the attribute -> index of its cell, for columns that are kept as such."""
 
 
-def read_layout(header: Sequence[str], line_number: int) -> Layout:
+def header_name(header: Sequence[str], position: int) -> str:
+    """What a column is called: by its header or, where it has none, by its place."""
+    return header[position].strip() or f"(column {position + 1})"
+
+
+def target_of(name: str, mapping: Mapping[str, str]) -> str:
+    """Where the column of this header goes: as the mapping says, else to the column that goes by it; "" is nowhere."""
+    if name in mapping:
+        return mapping[name]
+    column = find(name)
+    return column.name if column else ""
+
+
+def read_layout(header: Sequence[str], line_number: int, mapping: Mapping[str, str] | None = None) -> Layout:
     """Match the header row of a file. Raises FileError where it can't be the header of a product file."""
     if len(header) > MAX_COLUMNS:
         raise FileError(
@@ -123,17 +159,24 @@ def read_layout(header: Sequence[str], line_number: int) -> Layout:
         )
     positions: dict[str, int] = {}
     ignored = []
-    for position, name in enumerate(header):
-        column = find(name)
-        if column is None:
-            ignored.append(name.strip() or f"(column {position + 1})")
-        elif column.name in positions:
-            raise _repeated(header, column, positions[column.name], position)
+    for position in range(len(header)):
+        name = header_name(header, position)
+        target = target_of(name, mapping or {})
+        if not target:
+            ignored.append(name)
+        elif target in positions:
+            raise _repeated(header, target, positions[target], position)
         else:
-            positions[column.name] = position
+            positions[target] = position
     if SKU.name not in positions:
         raise _sku_missing(header, line_number)
-    return Layout(tuple(header), positions, tuple(ignored))
+    columns = {target: position for target, position in positions.items() if not target.startswith(ATTRIBUTE)}
+    attributes = {
+        target.removeprefix(ATTRIBUTE).strip(): position
+        for target, position in positions.items()
+        if target.startswith(ATTRIBUTE)
+    }
+    return Layout(tuple(header), columns, tuple(ignored), attributes)
 
 
 def template_csv() -> str:
@@ -145,10 +188,10 @@ def template_csv() -> str:
     return text.getvalue()
 
 
-def _repeated(header: Sequence[str], column: Column, first: int, second: int) -> FileError:
+def _repeated(header: Sequence[str], target: str, first: int, second: int) -> FileError:
     return FileError(
         f"“{header[first].strip()}” (column {first + 1}) and “{header[second].strip()}” (column {second + 1}) "
-        f"both mean {column.name}. Remove or rename one of them.",
+        f"both mean {target}. Remove or rename one of them, or map it to something else.",
         code="column_repeated",
     )
 
@@ -158,6 +201,7 @@ def _sku_missing(header: Sequence[str], line_number: int) -> FileError:
     more = f" and {len(header) - 20} more" if len(header) > 20 else ""
     return FileError(
         f"No column of line {line_number} is the sku. Found: {shown}{more}. "
-        f"The first line must name the columns, and the sku goes by one of: {', '.join(SKU.headers)}.",
+        f"The first line must name the columns, and the sku goes by one of: {', '.join(SKU.headers)}. "
+        "A column of another name can be mapped to it.",
         code="sku_column_missing",
     )

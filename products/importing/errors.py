@@ -18,6 +18,7 @@ FILE_ERROR_CODES = {
     "field_too_large": "A cell is larger than 1 MB.",
     "row_too_long": "A row is longer than 4 MB, usually because the file has no line ends.",
     "too_many_rejects": "More rows were rejected than `max_rejects` allows.",
+    "too_many_deactivated": "In mode `sync`, more products would become inactive than `max_deactivated` allows.",
     "rows_rejected": "A row was rejected, and `on_error` is `abort`.",
 }
 """Every code of a `FileError` with its meaning; docs/import-format.md lists the same."""

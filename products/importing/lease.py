@@ -37,20 +37,19 @@ REDISPATCH_AFTER = timedelta(seconds=30)
 """A message that was not taken up by then is sent again: it may be lost, and a copy does no harm."""
 
 CANCELLED_WHILE_RUNNING = "The import was cancelled. Nothing was applied."
+DISCARDED = "The checked file was discarded. Nothing was applied."
+CHECK_EXPIRED = "Nobody decided on the checked file in time. Nothing was applied; upload it again to import it."
 
-ZEROED = dict.fromkeys(
-    (
-        "percent",
-        "bytes_read",
-        "rows_read",
-        "rows_created",
-        "rows_updated",
-        "rows_unchanged",
-        "rows_rejected",
-        "rows_duplicate",
-    ),
-    0,
+COUNTS = (
+    "rows_created",
+    "rows_updated",
+    "rows_deleted",
+    "rows_unchanged",
+    "products_deactivated",
 )
+"""What an attempt makes of the rows."""
+COUNTS_OF_FILE = ("bytes_read", "rows_read", "rows_rejected", "rows_duplicate", "rows_repaired")
+"""What an attempt that applies a checked file takes over from the check."""
 
 
 class LeaseLostError(Exception):
@@ -64,29 +63,40 @@ class ImportCancelledError(Exception):
 @transaction.atomic
 def claim(import_id: uuid.UUID, worker: str) -> Import | None:
     """Take a waiting import for this worker; None if there is nothing to do, as for a message that came twice."""
-    claimed = (
-        Import.objects.filter(pk=import_id, state=Import.State.PENDING)
-        .filter(Q(retry_at__isnull=True) | Q(retry_at__lte=Now()))
-        .update(
-            state=Import.State.PROGRESS,
-            phase=Import.Phase.STAGING,
-            attempt=F("attempt") + 1,
-            worker=worker,
-            version=F("version") + 1,
-            heartbeat_at=Now(),
-            lease_expires_at=Now() + lease_time(),
-            started_at=Now(),
-            retry_at=None,
-            **ZEROED,
-        )
-    )
-    if not claimed:
+    waiting = Import.objects.select_for_update(of=("self",)).filter(pk=import_id).filter(due())
+    import_ = waiting.first()
+    if import_ is None:
         return None
-    import_ = Import.objects.select_related("created_by").get(pk=import_id)
-    ReportedRow.objects.filter(source_import=import_).delete()
+    applies_check = import_.apply_requested_at is not None and import_.staged_attempt is not None
+    zeroed = COUNTS if applies_check else (*COUNTS, *COUNTS_OF_FILE)
+    Import.objects.filter(pk=import_id).update(
+        state=Import.State.PROGRESS,
+        phase=Import.Phase.MERGING if applies_check else Import.Phase.STAGING,
+        attempt=F("attempt") + 1,
+        worker=worker,
+        version=F("version") + 1,
+        heartbeat_at=Now(),
+        lease_expires_at=Now() + lease_time(),
+        started_at=Now(),
+        retry_at=None,
+        percent=0,
+        **dict.fromkeys(zeroed, 0),
+    )
+    import_ = _read(import_id)
+    if not applies_check:
+        ReportedRow.objects.filter(source_import=import_).delete()
     if import_.attempt == 1:
         outbox.publish("import.started", dict(document(import_)))
     return import_
+
+
+def due() -> Q:
+    """Imports that a worker may take up now."""
+    return (
+        Q(state=Import.State.PENDING)
+        & ~Q(phase=Import.Phase.CHECKED)
+        & (Q(retry_at__isnull=True) | Q(retry_at__lte=Now()))
+    )
 
 
 def held(import_: Import) -> Q:
@@ -138,18 +148,18 @@ def fail(import_: Import, code: str, message: str) -> None:
 
 def cancelled(import_: Import) -> None:
     """End the import as cancelled; the catalogue is as it was."""
-    _end(
-        held(import_), import_.pk, Import.State.CANCELLED, "cancelled", "The import was cancelled. Nothing was applied."
-    )
+    _end(held(import_), import_.pk, Import.State.CANCELLED, "cancelled", CANCELLED_WHILE_RUNNING)
 
 
 def request_cancel(import_: Import) -> Import:
-    """Ask for the import to stop: at once if it waits, between two chunks if it runs.
+    """Ask for the import to stop: at once if it waits, between two chunks if it runs. A check that waits for a
+    decision is given up.
 
     Returns the import as it is now. Raises ConflictError if it has ended already.
     """
     waiting = Q(pk=import_.pk, state=Import.State.PENDING)
-    if not _end(waiting, import_.pk, Import.State.CANCELLED, "cancelled", "The import was cancelled before it began."):
+    message = DISCARDED if import_.phase == Import.Phase.CHECKED else "The import was cancelled before it began."
+    if not _end(waiting, import_.pk, Import.State.CANCELLED, "cancelled", message):
         # The final state is set in the merge's transaction: this waits for it, and then finds nothing to change.
         changed = Import.objects.filter(pk=import_.pk, state=Import.State.PROGRESS).update(
             cancel_requested_at=Now(), version=F("version") + 1
@@ -164,17 +174,52 @@ def request_cancel(import_: Import) -> Import:
     return _read(import_.pk)
 
 
+def request_apply(import_: Import, *, max_deactivated: str = "") -> Import:
+    """Have a checked import applied, exactly as it was shown. `max_deactivated` replaces its limit, for mode sync.
+
+    Returns the import as it is now. Raises ConflictError if it does not wait for that decision.
+    """
+    fields = {"max_deactivated": max_deactivated} if max_deactivated else {}
+    changed = Import.objects.filter(pk=import_.pk, state=Import.State.PENDING, phase=Import.Phase.CHECKED).update(
+        phase=Import.Phase.QUEUED,
+        apply_requested_at=Now(),
+        dispatched_at=Now(),
+        version=F("version") + 1,
+        **fields,
+    )
+    now = _read(import_.pk)
+    if not changed:
+        raise ConflictError(_why_not_applicable(now), code="not_checked")
+    publish(now)
+    return now
+
+
+def _why_not_applicable(import_: Import) -> str:
+    if import_.finished:
+        return f"The import has already ended: {import_.get_state_display().lower()}. There is nothing to apply."
+    if import_.apply_requested_at:
+        return "The import is being applied already."
+    return "The file is still being checked. Apply it when it has been: its phase is then `checked`."
+
+
+def check_again(import_: Import) -> Import:
+    """This attempt finds that what was staged is gone: let it read the file again, and show what comes of it."""
+    Import.objects.filter(held(import_)).update(staged_attempt=None, **dict.fromkeys(COUNTS_OF_FILE, 0))
+    ReportedRow.objects.filter(source_import=import_).delete()
+    return _read(import_.pk)
+
+
 def sweep() -> list[uuid.UUID]:
     """Take away the leases that ran out. Returns the imports that want a message to the workers, oldest first."""
     expired = Import.objects.filter(state=Import.State.PROGRESS, lease_expires_at__lt=Now())
     for import_ in expired:
         _take_away(import_)
-    due = (
-        Import.objects.filter(state=Import.State.PENDING)
-        .filter(Q(retry_at__isnull=True) | Q(retry_at__lte=Now()))
-        .filter(Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=Now() - REDISPATCH_AFTER))
-    )
-    return list(due.order_by("created_at").values_list("pk", flat=True))
+    for import_ in Import.objects.filter(phase=Import.Phase.CHECKED, expires_at__lt=Now()):
+        undecided = Q(pk=import_.pk, phase=Import.Phase.CHECKED, expires_at__lt=Now())
+        _end(undecided, import_.pk, Import.State.CANCELLED, "check_expired", CHECK_EXPIRED)
+    unsent = Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=Now() - REDISPATCH_AFTER)
+    waiting = Import.objects.filter(due()).filter(unsent)
+    return list(waiting.order_by("created_at").values_list("pk", flat=True))
 
 
 def dispatched(import_id: uuid.UUID, *, successfully: bool) -> None:
@@ -215,16 +260,18 @@ def _end(condition: Q, import_id: uuid.UUID, state: Import.State, code: str, mes
             phase=Import.Phase.FINISHED,
             error_code=code,
             error_message=message,
-            rows_created=0,
-            rows_updated=0,
-            rows_unchanged=0,
             version=F("version") + 1,
             finished_at=Now(),
             lease_expires_at=None,
+            staged_attempt=None,
+            expires_at=None,
+            **dict.fromkeys(COUNTS, 0),
         )
         if not changed:
             return False
         import_ = _read(import_id)
+        if import_.undoes_id:  # what it was to undo can be undone another time
+            Import.objects.filter(pk=import_.undoes_id, undone_by=import_.pk).update(undone_by=None)
         event = "import.failed" if state == Import.State.FAILURE else "import.cancelled"
         outbox.publish(event, dict(document(import_)))
     publish(import_)
@@ -234,6 +281,8 @@ def _end(condition: Q, import_id: uuid.UUID, state: Import.State, code: str, mes
 
 
 def _keep_file(import_: Import) -> None:
+    if not import_.stored_file:
+        return
     try:
         set_failed_file_aside(import_)
     except OSError:

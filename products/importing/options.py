@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
+from typing import Any
 
 from common.errors import FieldError, InvalidInputError
+from products.importing import columns
 from products.models import Import
 
 _COUNT = re.compile(r"[0-9]{1,12}")
@@ -53,46 +58,119 @@ class MaxRejects:
             parts.append(f"{self.percent:g}%")
         return ",".join(parts) or "none"
 
-    def sentence(self, rejected: int, rows: int) -> str:
-        """Why the import was stopped, for code `too_many_rejects`."""
+    def words(self, of: str) -> str:
+        """The limits for people: `100 rows and 10 % of the rows`."""
         limits = []
         if self.rows is not None:
-            limits.append(f"{self.rows:,} rows")
+            limits.append(f"{self.rows:,} {of}")
         if self.percent is not None:
-            limits.append(f"{self.percent:g} % of the rows")
+            limits.append(f"{self.percent:g} % of the {of}")
+        return " and ".join(limits)
+
+    def sentence(self, rejected: int, rows: int) -> str:
+        """Why the import was stopped, for code `too_many_rejects`."""
         return (
-            f"{rejected:,} of the first {rows:,} rows were rejected, more than {' and '.join(limits)}. "
+            f"{rejected:,} of the first {rows:,} rows were rejected, more than {self.words('rows')}. "
             "Is this the right file? Nothing was applied: look at the rejected rows and correct the file, "
             "or allow more by max_rejects."
         )
 
 
+MAPPING_LIMIT = 64 * 1024
+_ENCODING = re.compile(r"[A-Za-z0-9_.:-]{1,40}")
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """What the uploader says of the file. None: find it out."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    """The quotation mark; empty for a file that has none."""
+    header_line: int | None = None
+    """The line that names the columns; what stands before it is passed over."""
+    sheet: str | None = None
+    """Name of a workbook's sheet."""
+
+    @classmethod
+    def parse(cls, mapping: Mapping[str, str], errors: list[FieldError]) -> FileFormat:
+        """From a form or a query; what is not understood is added to `errors`."""
+        texts = {name: mapping.get(name) or None for name in ("encoding", "delimiter", "quote", "header_line", "sheet")}
+        if texts["encoding"] and not _known_encoding(texts["encoding"]):
+            errors.append(_wrong("encoding", texts["encoding"], "Name one such as utf-8, utf-16 or windows-1252."))
+        delimiter = {"tab": "\t", "\\t": "\t"}.get(texts["delimiter"] or "", texts["delimiter"])
+        if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+            errors.append(_wrong("delimiter", delimiter, "Give one character, or tab."))
+        quote = "" if texts["quote"] == "none" else texts["quote"]
+        if quote and (len(quote) != 1 or quote in "\r\n\0" or quote == delimiter):
+            errors.append(_wrong("quote", quote, "Give one character that is not the delimiter, or none."))
+        line = texts["header_line"]
+        if line and not (line.isascii() and line.isdigit() and 1 <= int(line[:9]) <= MAX_HEADER_LINE):
+            errors.append(_wrong("header_line", line, f"Give a line from 1 to {MAX_HEADER_LINE}."))
+            line = None
+        return cls(texts["encoding"], delimiter, quote, int(line) if line else None, texts["sheet"])
+
+    @classmethod
+    def of(cls, import_: Import) -> FileFormat:
+        return cls(**import_.file_format)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was said, without what was not."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+MAX_HEADER_LINE = 1_000
+
+
 @dataclass(frozen=True)
 class ImportOptions:
-    """How one import treats its file. ``max_rejects`` is the text that `MaxRejects.parse` reads."""
+    """How one import treats its file. ``max_rejects`` and ``max_deactivated`` are as `MaxRejects.parse` reads them."""
 
     mode: str = Import.Mode.UPSERT.value
     on_error: str = Import.OnError.SKIP.value
     max_rejects: str = "100,10%"
+    duplicates: str = Import.Duplicates.LAST.value
+    empty_cells: str = Import.EmptyCells.KEEP.value
+    max_deactivated: str = "10%"
+    check_first: bool = False
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    """Header -> column, `attributes.NAME`, or "" for a column to leave out. Headers that are not here are matched."""
+    file_format: FileFormat = FileFormat()
 
     @classmethod
-    def parse(cls, mapping: Mapping[str, str]) -> ImportOptions:
-        """Options from a form, a query or a command line. What is absent or empty keeps its default.
+    def parse(cls, mapping: Mapping[str, Any]) -> ImportOptions:
+        """Options from a form, a query, a JSON body or a command line. What is absent or empty keeps its default.
 
         Raises InvalidInputError naming every option that is not understood.
         """
         errors: list[FieldError] = []
-        mode = _choice(mapping, "mode", Import.Mode.values, cls.mode, errors)
-        on_error = _choice(mapping, "on_error", Import.OnError.values, cls.on_error, errors)
-        max_rejects = cls.max_rejects
-        if text := mapping.get("max_rejects", "").strip():
-            try:
-                max_rejects = str(MaxRejects.parse(text))
-            except ValueError as error:
-                errors.append(FieldError("/max_rejects", "invalid", f"“{text[:40]}” is not understood. {error}"))
+        texts = {name: value for name, value in mapping.items() if isinstance(value, str)}
+        mode = _choice(texts, "mode", Import.Mode.values, cls.mode, errors)
+        options = cls(
+            mode=mode,
+            on_error=_choice(texts, "on_error", Import.OnError.values, cls.on_error, errors),
+            max_rejects=_limit(texts, "max_rejects", cls.max_rejects, errors),
+            duplicates=_choice(texts, "duplicates", Import.Duplicates.values, cls.duplicates, errors),
+            empty_cells=_choice(texts, "empty_cells", Import.EmptyCells.values, cls.empty_cells, errors),
+            max_deactivated=_limit(texts, "max_deactivated", cls.max_deactivated, errors),
+            # A file that is taken for all there is may silence the whole catalogue: it is always looked at first.
+            check_first=_flag(mapping, "check_first", errors) or mode == Import.Mode.SYNC,
+            mapping=_mapping(mapping.get("mapping"), errors),
+            file_format=FileFormat.parse(texts, errors),
+        )
         if errors:
             raise InvalidInputError(" ".join(error.message for error in errors), errors=errors)
-        return cls(mode, on_error, max_rejects)
+        return options
+
+    def as_fields(self) -> dict[str, Any]:
+        """The same by the names of an import's fields."""
+        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self)}
+        return fields | {"mapping": dict(self.mapping), "file_format": self.file_format.as_dict()}
+
+
+OPTION_NAMES = (*(each.name for each in dataclass_fields(ImportOptions) if each.name != "file_format"),)
+FORMAT_NAMES = tuple(each.name for each in dataclass_fields(FileFormat))
 
 
 def _choice(mapping: Mapping[str, str], name: str, choices: list[str], default: str, errors: list[FieldError]) -> str:
@@ -103,3 +181,72 @@ def _choice(mapping: Mapping[str, str], name: str, choices: list[str], default: 
         message = f"{name} can't be “{text[:40]}”. Use one of: {', '.join(choices)}."
         errors.append(FieldError(f"/{name}", "invalid_choice", message))
     return text
+
+
+def _limit(mapping: Mapping[str, str], name: str, default: str, errors: list[FieldError]) -> str:
+    text = mapping.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return str(MaxRejects.parse(text))
+    except ValueError as error:
+        errors.append(_wrong(name, text, str(error)))
+        return default
+
+
+def read_limit(text: str) -> str:
+    """A limit such as `10%`, as it is stored; empty stays empty. Raises InvalidInputError."""
+    errors: list[FieldError] = []
+    limit = _limit({"max_deactivated": text}, "max_deactivated", "", errors)
+    if errors:
+        raise InvalidInputError(errors[0].message, errors=errors)
+    return limit
+
+
+def _flag(mapping: Mapping[str, Any], name: str, errors: list[FieldError]) -> bool:
+    value = mapping.get(name, "")
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in ("", "true", "false", "1", "0", "on", "off", "yes", "no"):
+        errors.append(_wrong(name, text, "Use true or false."))
+    return text in ("true", "1", "on", "yes")
+
+
+def _mapping(value: Any, errors: list[FieldError]) -> dict[str, str]:
+    """The mapping as an object, or as the JSON text of one. Whether it fits the file is known when its header is."""
+    if not value:
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value[: MAPPING_LIMIT + 1])
+        except ValueError:
+            value = None
+    if not isinstance(value, dict) or not all(isinstance(target, str) for target in value.values()):
+        errors.append(
+            _wrong(
+                "mapping", str(value), 'Give a JSON object such as {"Artikel": "sku", "Farbe": "attributes.colour"}.'
+            )
+        )
+        return {}
+    for header, target in value.items():
+        if problem := columns.target_problem(target):
+            errors.append(
+                FieldError(
+                    "/mapping", "invalid_mapping", f"“{header[:40]}” can't be mapped to “{target[:60]}”. {problem}"
+                )
+            )
+    return dict(value)
+
+
+def _known_encoding(name: str) -> bool:
+    try:
+        return (
+            bool(_ENCODING.fullmatch(name)) and codecs.lookup(name)._is_text_encoding
+        )  # the flag that str.encode itself asks
+    except LookupError:
+        return False
+
+
+def _wrong(name: str, text: str, advice: str) -> FieldError:
+    return FieldError(f"/{name}", "invalid", f"{name} “{text[:40]}” is not understood. {advice}")

@@ -1,36 +1,31 @@
 """The story of an import, from the claim to the end of it.
 
-Two threads share the work. One reads, judges and stages the file, a chunk at a time; the other
-merges the chunks as they land, all in one transaction, so that a file that turns out bad at its
-last line still leaves nothing behind.
+Two threads share the work. One reads, judges and stages the file, a chunk at a time (`staging`); the
+other merges the chunks as they land, all in one transaction, so that a file that turns out bad at
+its last line still leaves nothing behind. A file that is only checked is compared instead of merged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
-import threading
 import uuid
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import BinaryIO, cast
 
 import psycopg
-from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from products.importing import comparer, lease, stager
+from products.importing import bulk, columns, lease, stager, undoer
+from products.importing.comparer import Comparer
 from products.importing.errors import FileError
 from products.importing.lease import ImportCancelledError, LeaseLostError
-from products.importing.merger import REJECTED_BY_MERGE, Merger, summarise_history
-from products.importing.reader import open_reader
+from products.importing.merger import CheckOutdatedError, Merger, summarise_history
 from products.importing.reporter import Reporter
-from products.importing.stager import Chunk, Stager, staging_table
-from products.models import Import
+from products.importing.settler import REJECTED_BY_CATALOGUE, Settler
+from products.importing.staging import CollidedError, Staging
+from products.models import Import, ReportedRow
 from products.progress import publish
 
 logger = logging.getLogger(__name__)
@@ -39,10 +34,6 @@ logger = logging.getLogger(__name__)
 FAULT_OF_OURS = "A fault of this service ended the import; nothing was applied. Its operator finds why in the logs."
 DATABASE_IN_THE_WAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 """Not the file's fault, and not ours: a later attempt may well do. COPY raises the driver's own errors."""
-
-
-class _CollidedError(Exception):
-    """Lines of different chunks have the same sku: what was merged may not be what counts."""
 
 
 def run(import_id: uuid.UUID, *, worker: str) -> None:
@@ -77,9 +68,7 @@ def run(import_id: uuid.UUID, *, worker: str) -> None:
 def _attempt(import_: Import) -> None:
     with Reporter(import_) as reporter:
         try:
-            stager.create(import_)
-            with default_storage.open(import_.stored_file) as stream, Staging(import_, stream, reporter) as staging:
-                _merge(import_, staging, reporter)
+            _JOBS[Import.Kind(import_.kind)](import_, reporter)
         except FileError:
             reporter.write_snapshot()  # how far it came, and how many rows were rejected
             raise
@@ -89,100 +78,103 @@ def _attempt(import_: Import) -> None:
     summarise_history()
 
 
+def _import_file(import_: Import, reporter: Reporter) -> None:
+    """Read, judge and stage the file; then merge it or, where that is what was asked for, only compare it."""
+    checks = import_.check_first and import_.apply_requested_at is None
+    if import_.staged_attempt is not None:
+        if _staging_is_whole(import_):
+            _apply_checked(import_, reporter)
+            return
+        import_ = lease.check_again(import_)
+        checks = True
+    stager.create(import_)
+    with default_storage.open(import_.stored_file) as stream, Staging(import_, stream, reporter) as staging:
+        if checks:
+            _compare(import_, staging, reporter)
+        else:
+            _merge(import_, staging, reporter)
+
+
+def _compare(import_: Import, staging: Staging, reporter: Reporter) -> None:
+    """List what the file would change while it is still being staged, as `_merge` does it."""
+    comparer = Comparer(import_, reporter, staging.sku_at)
+    stale = import_.apply_requested_at is not None
+    _settle(comparer, staging, partial(comparer.finish, stale=stale))
+
+
 def _merge(import_: Import, staging: Staging, reporter: Reporter) -> None:
     """Merge while the file is still being staged; once more, from the start, where lines collide."""
-    merger = Merger(import_, reporter)
+    merger = Merger(import_, reporter, staging.sku_at)
     if import_.on_error == Import.OnError.ABORT:
         staging.wait()
         reporter.check_none_rejected()
-    with contextlib.suppress(_CollidedError), transaction.atomic():
-        merger.open()
+    _settle(merger, staging, merger.finish)
+
+
+def _settle(settler: Settler, staging: Staging, finish: Callable[[], None]) -> None:
+    reporter = settler.reporter
+    with contextlib.suppress(CollidedError), transaction.atomic():
+        settler.open()
         try:
-            merger.merge(staging.arriving())
+            settler.settle(staging.arriving())
         except FileError:
-            staging.wait()  # too many rejected, perhaps; but lines that a later one makes void are none
+            staging.wait()  # too many rejected, perhaps; but lines that another one makes void are none
             if not staging.collided:
                 raise
         if staging.collided:
-            raise _CollidedError
-        merger.finish()
+            raise CollidedError
+        finish()
         return
-    reporter.start_merge()
-    reporter.merging.forget(REJECTED_BY_MERGE)
+    reporter.start_over()
+    reporter.merging.forget(REJECTED_BY_CATALOGUE)
     with transaction.atomic():
-        merger.open()
-        merger.merge(staging.chunks)
-        merger.finish()
+        settler.open()
+        settler.settle(staging.chunks)
+        finish()
+
+
+def _staging_is_whole(import_: Import) -> bool:
+    """Whether all rows of the check are still there: a crash of PostgreSQL empties the table."""
+    void = import_.reported_rows.filter(outcome=ReportedRow.Outcome.DUPLICATE).count()
+    rejected = import_.reported_rows.filter(outcome=ReportedRow.Outcome.REJECTED)
+    never_staged = rejected.exclude(errors__0__code__in=REJECTED_BY_CATALOGUE).count()
+    return stager.rows_staged(import_) == import_.rows_read - void - never_staged
+
+
+def _apply_checked(import_: Import, reporter: Reporter) -> None:
+    """Merge what an earlier attempt staged and somebody has seen; where it would do anything else, show it again."""
+    reporter.go_on_from_check(REJECTED_BY_CATALOGUE)
+    chunks = list(stager.chunks_of(import_))
+    sku_at = columns.read_layout(import_.header, 1, import_.mapping).positions[columns.SKU.name]
+    merger = Merger(import_, reporter, sku_at)
+    try:
+        with transaction.atomic():
+            merger.open()
+            merger.settle(chunks)
+            merger.finish()
+    except CheckOutdatedError:
+        reporter.start_over()
+        reporter.merging.forget(REJECTED_BY_CATALOGUE)
+        comparer = Comparer(import_, reporter, sku_at)
+        with transaction.atomic():
+            comparer.open()
+            comparer.settle(chunks)
+            comparer.finish(stale=True)
+
+
+_JOBS: dict[Import.Kind, Callable[[Import, Reporter], None]] = {
+    Import.Kind.FILE: _import_file,
+    Import.Kind.UNDO: undoer.undo,
+    Import.Kind.BULK: bulk.change,
+}
 
 
 def _clear_up(import_: Import) -> None:
-    """Remove the staging table. Where that fails, the sweep does it."""
+    """Remove the staging table, unless it is to be applied yet. Where that fails, the sweep does it."""
     try:
-        stager.drop(import_)
+        now = Import.objects.get(pk=import_.pk)
+        if now.staged_attempt is None or stager.staging_table(now) != stager.staging_table(import_):
+            stager.drop(import_)
     except DATABASE_IN_THE_WAY:
         connection.close()
         logger.info("staging_table_left", extra={"import_id": str(import_.pk)})
-
-
-class Staging:
-    """The file being staged by a thread of its own. A context manager; the thread ends with it."""
-
-    def __init__(self, import_: Import, stream: File[bytes], reporter: Reporter) -> None:
-        """Reads the header. Raises FileError where there is none to be used."""
-        self.chunks: list[Chunk] = []
-        """What is staged so far."""
-        self.collided = False
-        """Whether lines of different chunks have the same sku; known when the file is staged."""
-        reader = open_reader(cast(BinaryIO, stream), total_bytes=import_.bytes_total)
-        reporter.opened(reader.header, reader.ignored_columns)
-        self._stager = Stager(import_, reader, reporter)
-        self._find_duplicates = partial(comparer.take_duplicates, staging_table(import_), reader.layout)
-        self._reporter = reporter
-        self._landed: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
-        self._error: BaseException | None = None
-        self._abandoned = False
-        self._thread = threading.Thread(target=self._work, name="import-stager", daemon=True)
-
-    def __enter__(self) -> Staging:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._abandoned = True
-        self._thread.join()
-
-    def arriving(self) -> Iterator[Chunk]:
-        """The chunks as they land. Ends early where lines collide; raises what ended the staging."""
-        while (chunk := self._landed.get()) is not None and not self.collided:
-            yield chunk
-        self.wait()
-
-    def wait(self) -> None:
-        """Wait until the file is staged. Raises what ended the staging."""
-        self._thread.join()
-        if self._error:
-            raise self._error
-
-    def _work(self) -> None:
-        try:
-            for chunk in self._stager.chunks():
-                if self._abandoned:
-                    return
-                self.chunks.append(chunk)
-                self._landed.put(chunk)
-            self._resolve_duplicates()
-        except BaseException as error:
-            self._error = error
-        finally:
-            connection.close()
-            self._landed.put(None)
-
-    def _resolve_duplicates(self) -> None:
-        ends = [chunk.last_line for chunk in self.chunks]
-        for duplicate in self._find_duplicates():
-            self._reporter.staged.void(*duplicate)
-            if bisect_left(ends, duplicate.line_number) != bisect_left(ends, duplicate.counting_line):
-                self.collided = True
-        self._reporter.staged.save()

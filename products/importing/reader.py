@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import BinaryIO
 
@@ -19,10 +19,20 @@ _BEGIN_WITH = "Begin the file with a line such as: sku,name,description,status"
 _TO_CLOSING_QUOTE = re.compile('[^"]*(?:""[^"]*)*"')
 
 
+Mapper = Callable[[Sequence[str]], Mapping[str, str]]
+"""Given the headers of a file: where its columns go."""
+
+
+def no_mapping(headers: Sequence[str]) -> Mapping[str, str]:
+    """Columns go by their names."""
+    return {}
+
+
 class Reader:
     """The rows of one file, without its header. Made by `open_reader`; iterate once."""
 
-    def __init__(self, stream: BinaryIO, *, total_bytes: int) -> None:
+    def __init__(self, stream: BinaryIO, *, total_bytes: int, mapping: Mapper = no_mapping) -> None:
+        self._mapping = mapping
         self.total_bytes = total_bytes
         """Size of the file, to which `bytes_read` grows."""
         self._lines = Lines(stream)
@@ -58,7 +68,7 @@ class Reader:
 
     def _read_header(self) -> Layout:
         for line_number, header in self._rows:
-            return read_layout(header, line_number)
+            return read_layout(header, line_number, self._mapping(header))
         raise FileError(f"The file has nothing but empty lines. {_BEGIN_WITH}", code="header_missing")
 
     def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -125,12 +135,12 @@ class Reader:
         return ": the file ends before"
 
 
-def open_reader(stream: BinaryIO, *, total_bytes: int) -> Reader:
-    """Read the beginning of a file and its header.
+def open_reader(stream: BinaryIO, *, total_bytes: int, mapping: Mapper = no_mapping) -> Reader:
+    """Read the beginning of a file and its header, whose columns go where the answer of `mapping` says.
 
     Raises FileError, with a sentence for the person who made the file, where it can't be an import.
     """
-    return Reader(stream, total_bytes=total_bytes)
+    return Reader(stream, total_bytes=total_bytes, mapping=mapping)
 
 
 def _last_opening_quote(row: str, delimiter: str) -> int:

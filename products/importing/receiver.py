@@ -51,9 +51,7 @@ def receive(
         _make_durable(stored)
         return Import.objects.create(
             id=import_id,
-            mode=options.mode,
-            on_error=options.on_error,
-            max_rejects=options.max_rejects,
+            **options.as_fields(),
             created_by=user,
             file_name=_plain_name(file_name),
             stored_file=stored,

@@ -10,13 +10,13 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Count, F
 from django.db.models.functions import Now
 
 from products.importing.errors import FileError
@@ -36,6 +36,8 @@ MARGIN_OF_ESTIMATE = 2
 """A file is stopped early only when it has this many times the rejects that it may have: how many
 rows it has is an estimate until its end."""
 ROWS_AT_A_TIME = 500
+SUMMANDS = ("rows_created", "rows_updated", "rows_deleted", "rows_unchanged", "rows_rejected", "rows_duplicate")
+"""Every row that was read is exactly one of these."""
 
 
 class RowLog:
@@ -46,7 +48,7 @@ class RowLog:
     """
 
     def __init__(self, import_: Import) -> None:
-        self.rejected = self.duplicate = 0
+        self.rejected = self.duplicate = self.repaired = 0
         self._import = import_
         self._waiting: list[tuple[str, int, str, str]] = []
         self._connection = connection.copy()
@@ -57,13 +59,18 @@ class RowLog:
         self.rejected += 1
         self._add(ReportedRow.Outcome.REJECTED, line_number, cells, errors)
 
-    def void(self, line_number: int, counting_line: int, cells: list[str]) -> None:
-        """This row is not applied, since a later line has the same sku."""
-        message = f"Line {counting_line:,} has the same sku and comes later, so that line counts."
+    def void(self, line_number: int, cells: list[str], error: RowError, *, rejected: bool) -> None:
+        """This row is not applied, since another line has the same sku."""
+        if rejected:
+            self.reject(line_number, cells, [error])
+            return
         self.duplicate += 1
-        self._add(
-            ReportedRow.Outcome.DUPLICATE, line_number, cells, [RowError(line_number, "sku", "duplicate_sku", message)]
-        )
+        self._add(ReportedRow.Outcome.DUPLICATE, line_number, cells, [error])
+
+    def repair(self, line_number: int, cells: list[str], repairs: Sequence[RowError]) -> None:
+        """This row is applied, after something in it was put right beyond doubt."""
+        self.repaired += 1
+        self._add(ReportedRow.Outcome.REPAIRED, line_number, cells, repairs)
 
     def save(self) -> None:
         """Write what waits. A row that is there already stays as it is: an attempt that was given up
@@ -112,7 +119,13 @@ class Reporter:
         self._import = import_
         self._max_rejects = MaxRejects.parse(import_.max_rejects)
         self._rows_read = self._bytes_read = 0
-        self.start_merge()
+        self._rows_expected = 0
+        self._deleted = 0
+        self.products_deactivated = 0
+        """That the file lacks, in mode sync ..."""
+        self.products_active = 0
+        """... of so many."""
+        self.start_over()
         self._percent = 0.0
         self.details: dict[str, Any] = {}
         """What the header row said, for the import's row. A file may be done before the first snapshot."""
@@ -134,9 +147,9 @@ class Reporter:
 
     # --- counting ------------------------------------------------------------------------------
 
-    def opened(self, header: list[str], ignored_columns: list[str]) -> None:
-        """The file has this header row, and these of its columns are no column of a product."""
-        self.details = {"header": header, "ignored_columns": ignored_columns}
+    def opened(self, header: list[str], ignored_columns: list[str], mapping: Mapping[str, str]) -> None:
+        """The file has this header row, these of its columns are left out, and the others go as mapped or by name."""
+        self.details = {"header": header, "ignored_columns": ignored_columns, "mapping": dict(mapping)}
 
     def read(self, rows: int, bytes_read: int) -> None:
         """So many more rows were read. Raises FileError when too many are rejected, and as `checkpoint`."""
@@ -147,20 +160,46 @@ class Reporter:
         self._check_rejects_so_far(self.staged.rejected)
         self.checkpoint()
 
-    def start_merge(self) -> None:
-        """Nothing is merged (any more)."""
-        self._bytes_merged = self._compared = self._created = self._updated = 0
+    def go_on_from_check(self, codes_of_merge: Sequence[str]) -> None:
+        """The file was read by an earlier attempt: take over what is known of it, but for what the catalogue said."""
+        self._rows_read, self._bytes_read = self._import.rows_read, self._import.bytes_total
+        self.merging.forget(codes_of_merge)
+        outcomes = self._import.reported_rows.values_list("outcome").annotate(number=Count("pk"))
+        found = dict(outcomes.values_list("outcome", "number"))
+        self.staged.rejected = found.get(ReportedRow.Outcome.REJECTED, 0)
+        self.staged.duplicate = found.get(ReportedRow.Outcome.DUPLICATE, 0)
+        self.staged.repaired = found.get(ReportedRow.Outcome.REPAIRED, 0)
 
-    def merged(self, bytes_read: int, compared: int, *, created: int, updated: int, rejected: int) -> None:
-        """A chunk, which ends at this byte of the file, was merged. Raises FileError for too many rejects."""
-        self.phase = Import.Phase.MERGING
-        self._bytes_merged = bytes_read
+    def start_over(self) -> None:
+        """No row is settled (any more)."""
+        self._bytes_settled = self._compared = self._created = self._updated = 0
+
+    def settled(
+        self, phase: Import.Phase, bytes_read: int, compared: int, *, created: int, updated: int, rejected: int
+    ) -> None:
+        """A chunk, which ends at this byte of the file, was merged or compared. Raises FileError as `read` does."""
+        self.phase = phase
+        self._bytes_settled = bytes_read
         self._compared += compared
         self._created += created
         self._updated += updated
         self.merging.save()
         if rejected:
             self._check_rejects_so_far(self.rows_rejected)
+
+    def expect(self, rows: int) -> None:
+        """Of an undo or a bulk change: so many products are to be looked at."""
+        self._rows_expected = rows
+
+    def changed(self, rows: int, *, created: int = 0, updated: int = 0, deleted: int = 0, unchanged: int = 0) -> None:
+        """Of an undo or a bulk change: so many more were looked at, and this became of them."""
+        self.phase = Import.Phase.MERGING
+        self._rows_read += rows
+        self._created += created
+        self._updated += updated
+        self._deleted += deleted
+        self._compared += created + updated + unchanged
+        self.merging.save()
 
     def check_rejects(self) -> None:
         """Raise FileError if too many of the rows, which are all read, are rejected."""
@@ -185,6 +224,11 @@ class Reporter:
         return self.staged.rejected + self.merging.rejected
 
     @property
+    def _rejected_of_file(self) -> int:
+        """Rows that were staged, compared, and rejected then. What an undo could not change was not compared."""
+        return self.merging.rejected if self._import.kind == Import.Kind.FILE else 0
+
+    @property
     def counts(self) -> dict[str, int]:
         """The counts so far, by the names of the import's fields."""
         return {
@@ -192,15 +236,18 @@ class Reporter:
             "rows_read": self._rows_read,
             "rows_created": self._created,
             "rows_updated": self._updated,
-            "rows_unchanged": self._compared - self._created - self._updated - self.merging.rejected,
+            "rows_unchanged": self._compared - self._created - self._updated - self._rejected_of_file,
             "rows_rejected": self.rows_rejected,
             "rows_duplicate": self.staged.duplicate,
+            "rows_deleted": self._deleted,
+            "rows_repaired": self.staged.repaired,
+            "products_deactivated": self.products_deactivated,
         }
 
     def final_counts(self) -> dict[str, int]:
         """The counts, which now add up. Raises RuntimeError if they don't: then rows were lost, by a fault of ours."""
         counts = self.counts
-        parts = sum(number for name, number in counts.items() if name.startswith("rows_") and name != "rows_read")
+        parts = sum(counts[name] for name in SUMMANDS)
         if parts != counts["rows_read"]:
             raise RuntimeError(f"the rows don't add up: {counts}")
         return counts
@@ -218,9 +265,8 @@ class Reporter:
 
     def write_snapshot(self) -> None:
         """Write the counts to the import's row, renew the lease, and tell the watchers."""
-        merged_share = self._bytes_merged * (1 - READING_SHARE) + self._bytes_read * READING_SHARE
-        # Never back, even where a merge is begun again; and 100 is only said of what has succeeded.
-        self._percent = max(self._percent, min(99.0, 100 * merged_share / max(self._import.bytes_total, 1)))
+        # Never back, even where a merge is begun again; and 100 is only said of what has ended.
+        self._percent = max(self._percent, min(99.0, self._share_done()))
         with transaction.atomic():
             changed = Import.objects.filter(held(self._import)).update(
                 phase=self.phase,
@@ -237,6 +283,14 @@ class Reporter:
         elif import_.cancel_requested_at:
             self._halt = ImportCancelledError
         publish(import_)
+
+    def _share_done(self) -> float:
+        """In percent."""
+        if self._import.kind != Import.Kind.FILE:
+            return 100 * self._rows_read / max(self._rows_expected, 1)
+        reading_share = READING_SHARE if self._import.staged_attempt is None else 0
+        done = self._bytes_settled * (1 - reading_share) + self._bytes_read * reading_share
+        return 100 * done / max(self._import.bytes_total, 1)
 
     def _write_snapshots(self) -> None:
         try:

@@ -25,7 +25,10 @@ class ProductRow(NamedTuple):
     sku: str
     name: str | None
     description: str | None
+    """Empty: to be emptied."""
     status: str | None
+    attributes: str | None = None
+    """A JSON object of those that the file has; null takes one away."""
 
 
 class RowError(NamedTuple):

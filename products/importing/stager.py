@@ -9,6 +9,7 @@ from itertools import islice
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 
 from products.importing.reader import Reader
 from products.importing.reporter import Reporter
@@ -35,8 +36,18 @@ class Chunk:
 
 
 def staging_table(import_: Import) -> str:
-    """The name of this attempt's table. An attempt that was given up for dead keeps its own."""
-    return f"staging.import_{import_.pk.hex}_{import_.attempt}"
+    """The name of this attempt's table, or of the one that an earlier attempt checked and left to be applied.
+    An attempt that was given up for dead keeps its own."""
+    return f"staging.import_{_suffix(import_)}"
+
+
+def changes_table(import_: Import) -> str:
+    """The name of the table of what the staged rows would change."""
+    return f"staging.changes_{_suffix(import_)}"
+
+
+def _suffix(import_: Import) -> str:
+    return f"{import_.pk.hex}_{import_.staged_attempt or import_.attempt}"
 
 
 def create(import_: Import) -> None:
@@ -46,19 +57,45 @@ def create(import_: Import) -> None:
 
 
 def drop(import_: Import) -> None:
-    """Remove the staging table, if there is one."""
+    """Remove the staging table and the list of changes, if there are any."""
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {staging_table(import_)}")
+        cursor.execute(f"DROP TABLE IF EXISTS {staging_table(import_)}, {changes_table(import_)}")
 
 
 def drop_abandoned() -> None:
-    """Remove the staging tables that no running attempt owns: their workers died before they could."""
+    """Remove the staging tables that nobody needs any more: their workers died before they could."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'")
         tables = {f"staging.{name}" for (name,) in cursor.fetchall()}
-        running = Import.objects.filter(state=Import.State.PROGRESS)
-        for table in tables - {staging_table(import_) for import_ in running}:
+        waiting = Q(state=Import.State.PENDING, staged_attempt__isnull=False)
+        needed = Import.objects.filter(Q(state=Import.State.PROGRESS) | waiting)
+        for import_ in needed:
+            tables -= {staging_table(import_), changes_table(import_)}
+        for table in tables:
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def rows_staged(import_: Import) -> int | None:
+    """How many rows the kept staging table has: fewer than were staged if PostgreSQL crashed; None if it is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s), to_regclass(%s)", [staging_table(import_), changes_table(import_)])
+        if None in cursor.fetchone():
+            return None
+        cursor.execute(f"SELECT count(*) FROM {staging_table(import_)}")  # noqa: S608 - the name is ours
+        return int(cursor.fetchone()[0])
+
+
+def chunks_of(import_: Import) -> Iterator[Chunk]:
+    """The kept staging table in chunks, to be merged."""
+    size = settings.IMPORT_BATCH_SIZE
+    with connection.cursor() as cursor:
+        cursor.execute(statement("chunks_of_staging", staging=staging_table(import_)), {"size": size})
+        found = cursor.fetchall()
+    done = 0
+    for first_line, last_line, rows, may_be_unmergeable in found:
+        done += rows
+        bytes_read = import_.bytes_total * done // sum(each[2] for each in found)
+        yield Chunk(first_line, last_line, rows, bytes_read, may_be_unmergeable)
 
 
 class Stager:
@@ -71,10 +108,12 @@ class Stager:
     def __init__(self, import_: Import, reader: Reader, reporter: Reporter) -> None:
         self._reader = reader
         self._reporter = reporter
-        self._validate = make_validator(reader.layout)
+        self._validate = make_validator(reader.layout, clear_empty=import_.empty_cells == Import.EmptyCells.CLEAR)
         self._copy = statement("copy_staging", staging=staging_table(import_))
-        # Modes other than upsert reject by what the catalogue holds: keep every row's cells for the report.
-        self._keep_all_cells = import_.mode != Import.Mode.UPSERT
+        # What is rejected later than here needs its cells for the report.
+        self._keep_all_cells = (
+            import_.mode in (Import.Mode.CREATE, Import.Mode.UPDATE) or import_.duplicates == Import.Duplicates.REJECT
+        )
 
     def chunks(self) -> Iterator[Chunk]:
         """Stage the file. Raises FileError where it can't be read on, and what `Reporter.checkpoint` raises."""

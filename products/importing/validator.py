@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from unicodedata import is_normalized, normalize
 
-from products.importing.columns import DESCRIPTION, NAME, SKU, STATUS, Column, Layout
+from products.importing.columns import ATTRIBUTE, ATTRIBUTE_LIMIT, DESCRIPTION, NAME, SKU, STATUS, Column, Layout
 from products.importing.rows import ProductRow, RowError
 
 ROW_ERROR_CODES = {
@@ -16,11 +17,13 @@ ROW_ERROR_CODES = {
     "sku_too_long": f"The sku has more than {SKU.limit} characters.",
     "name_too_long": f"The name has more than {NAME.limit} characters.",
     "description_too_long": f"The description has more than {DESCRIPTION.limit:,} characters.",
+    "attribute_too_long": f"An attribute has more than {ATTRIBUTE_LIMIT:,} characters.",
     "control_character": "The cell has a control character. In a description, tabs and line ends are fine.",
     "unknown_status": "The status is none of the known ones.",
     "name_missing": "The sku is new, and a new product needs a name.",
     "product_exists": "The sku is known, and the mode is `create`.",
     "product_unknown": "The sku is new, and the mode is `update`.",
+    "duplicate_sku": "Another line has the same sku, and `duplicates` is `reject`.",
 }
 """Every code of a `RowError` with its meaning; docs/import-format.md lists the same."""
 
@@ -32,13 +35,53 @@ _STATUSES: dict[str, str | None] = {"": None, **STATUS.values}
 _UNKNOWN = "?"
 
 
-def make_validator(layout: Layout) -> Validate:
+def make_validator(layout: Layout, *, clear_empty: bool = False) -> Validate:
     """A function that judges the rows of a file with these columns.
 
-    It takes a row's line number and cells and gives a ProductRow, or all that is wrong with it. A
-    row is first held against everything that most rows are, in a handful of calls into C; only
-    what falls through is looked at closely.
+    It takes a row's line number and cells and gives a ProductRow, or all that is wrong with it. With
+    `clear_empty` an empty description or attribute is one to be stored, not one to leave alone.
     """
+    clears_description = clear_empty and DESCRIPTION.name in layout.positions
+    judge = _make_judge(layout, description_if_empty="" if clears_description else None)
+    if not layout.attributes:
+        return judge
+    attributes_of = _make_attributes(layout, clear_empty=clear_empty)
+
+    def validate(line_number: int, values: list[str]) -> ProductRow | list[RowError]:
+        row = judge(line_number, values)
+        attributes = attributes_of(line_number, values) if len(values) == len(layout.header) else None
+        if isinstance(attributes, list):
+            return [*row, *attributes] if isinstance(row, list) else attributes
+        return row if isinstance(row, list) else row._replace(attributes=attributes)
+
+    return validate
+
+
+def _make_attributes(layout: Layout, *, clear_empty: bool) -> Callable[[int, list[str]], str | list[RowError] | None]:
+    """A function that makes a row's attributes: a JSON object, in which null takes one away; None for none."""
+    positions = tuple(layout.attributes.items())
+
+    def attributes_of(line_number: int, values: list[str]) -> str | list[RowError] | None:
+        found: dict[str, str | None] = {}
+        errors: list[RowError] = []
+        for name, position in positions:
+            text = values[position].strip()
+            if text:
+                found[name] = text
+                control = _control_in_text(text)
+                if control or len(text) > ATTRIBUTE_LIMIT:
+                    column = Column(f"{ATTRIBUTE}{name}", (), ATTRIBUTE_LIMIT, "", "")
+                    errors += _errors_of_text(line_number, column, text, control)
+            elif clear_empty:
+                found[name] = None
+        return errors or (json.dumps(found, ensure_ascii=False) if found else None)
+
+    return attributes_of
+
+
+def _make_judge(layout: Layout, *, description_if_empty: str | None) -> Validate:
+    """`make_validator` without the attributes. A row is first held against everything that most rows are, in a
+    handful of calls into C; only what falls through is looked at closely."""
     cell_count = len(layout.header)
     sku_at = layout.positions[SKU.name]
     name_at = layout.positions.get(NAME.name, -1)
@@ -69,8 +112,11 @@ def make_validator(layout: Layout) -> Validate:
             if description.isspace():
                 description = ""
             # Past the named tuple's own constructor, which costs twice as much.
-            return make(ProductRow, (line_number, sku, name or None, description or None, status))
-        return _look_closely(line_number, sku, name, description, values[status_at] if status_at >= 0 else "")
+            return make(ProductRow, (line_number, sku, name or None, description or description_if_empty, status, None))
+        row = _look_closely(line_number, sku, name, description, values[status_at] if status_at >= 0 else "")
+        if isinstance(row, ProductRow) and row.description is None:
+            return row._replace(description=description_if_empty)
+        return row
 
     return validate
 
@@ -89,14 +135,15 @@ def _look_closely(line_number: int, sku: str, name: str, description: str, statu
         errors.append(_unknown_status(line_number, status))
     if errors:
         return errors
-    return ProductRow(line_number, sku, name or None, description if description.strip() else None, known_status)
+    return ProductRow(line_number, sku, name or None, description if description.strip() else None, known_status, None)
 
 
 def _errors_of_text(line_number: int, column: Column, text: str, control: re.Match[str] | None) -> list[RowError]:
     errors = []
     if len(text) > column.limit:
         message = f"The {column.name} has {len(text):,} characters; at most {column.limit:,} fit. Shorten it."
-        errors.append(RowError(line_number, column.name, f"{column.name}_too_long", message))
+        code = "attribute_too_long" if column.name.startswith(ATTRIBUTE) else f"{column.name}_too_long"
+        errors.append(RowError(line_number, column.name, code, message))
     if control:
         message = (
             f"The {column.name} has the control character U+{ord(control.group()):04X} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.postgres.indexes import BrinIndex, OpClass
+from django.contrib.postgres.indexes import BrinIndex, GinIndex, OpClass
 from django.db import models
 from django.db.models.functions import Lower, Now
 
@@ -35,6 +35,12 @@ class Product(models.Model):
         indexes = [
             # Nearly all products are active: an index of the few others costs an import nothing.
             models.Index(fields=["id"], name="product_inactive", condition=models.Q(status="inactive")),
+            # For `?attributes.colour=red`. Products without attributes cost an import nothing.
+            GinIndex(
+                OpClass("attributes", name="jsonb_path_ops"),
+                name="product_attributes",
+                condition=~models.Q(attributes={}),
+            ),
         ]
 
     def __str__(self) -> str:

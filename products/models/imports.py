@@ -39,28 +39,54 @@ class Import(models.Model):
         QUEUED = "queued", "Waiting for a worker"
         RETRYING = "retrying", "Waiting to try again"
         STAGING = "staging", "Reading and checking"
+        COMPARING = "comparing", "Comparing with the catalogue"
+        CHECKED = "checked", "Checked, waiting for your decision"
         MERGING = "merging", "Writing to the catalogue"
         FINISHED = "finished", "Finished"
+
+    class Kind(models.TextChoices):
+        FILE = "file", "Import of a file"
+        UNDO = "undo", "Undo of an import"
+        BULK = "bulk", "Change of many products"
 
     class Mode(models.TextChoices):
         UPSERT = "upsert", "Create new products and update known ones"
         CREATE = "create", "Only create new products"
         UPDATE = "update", "Only update known products"
+        SYNC = "sync", "Create and update, and deactivate what the file lacks"
 
     class OnError(models.TextChoices):
         SKIP = "skip", "Reject bad rows, apply the rest"
         ABORT = "abort", "Apply nothing if any row is bad"
 
+    class Duplicates(models.TextChoices):
+        LAST = "last", "The last line of a sku counts"
+        FIRST = "first", "The first line of a sku counts"
+        REJECT = "reject", "All lines of a sku that is there twice are rejected"
+
+    class EmptyCells(models.TextChoices):
+        KEEP = "keep", "An empty cell leaves the stored value alone"
+        CLEAR = "clear", "An empty cell empties the stored value"
+
     END_STATES = (State.SUCCESS, State.FAILURE, State.CANCELLED)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
-    phase = models.CharField(max_length=8, choices=Phase, default=Phase.QUEUED)
+    phase = models.CharField(max_length=9, choices=Phase, default=Phase.QUEUED)
 
     # what was asked for
+    kind = models.CharField(max_length=4, choices=Kind, default=Kind.FILE)
     mode = models.CharField(max_length=6, choices=Mode, default=Mode.UPSERT)
     on_error = models.CharField(max_length=5, choices=OnError, default=OnError.SKIP)
     max_rejects = models.CharField(max_length=40, default="100,10%")
+    duplicates = models.CharField(max_length=6, choices=Duplicates, default=Duplicates.LAST)
+    empty_cells = models.CharField(max_length=5, choices=EmptyCells, default=EmptyCells.KEEP)
+    max_deactivated = models.CharField(max_length=40, default="10%", help_text="Of the active products, in mode sync.")
+    check_first = models.BooleanField(default=False, help_text="Stop when checked, and wait for the word to apply.")
+    mapping = models.JSONField(default=dict, help_text="Header -> column, attributes.NAME, or empty to leave it out.")
+    file_format = models.JSONField(default=dict, help_text="What the uploader said of the file: encoding and so on.")
+    bulk = models.JSONField(default=dict, help_text="Of a change of many products: what to do, and to which.")
+    undoes = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="undos")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
 
     # the file
@@ -79,10 +105,25 @@ class Import(models.Model):
     rows_unchanged = models.BigIntegerField(default=0)
     rows_rejected = models.BigIntegerField(default=0)
     rows_duplicate = models.BigIntegerField(default=0)
+    rows_deleted = models.BigIntegerField(default=0, help_text="Products that an undo or a bulk change removed.")
+    rows_repaired = models.BigIntegerField(default=0, help_text="Rows applied after a repair; not in the sum.")
+    products_deactivated = models.BigIntegerField(default=0, help_text="That the file lacks, in mode sync.")
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
     header = models.JSONField(default=list, help_text="The file's header row.")
     ignored_columns = models.JSONField(default=list, help_text="Headers that are no column of a product.")
+
+    detected = models.JSONField(default=dict, help_text="How the file was read: encoding, delimiter and so on.")
+
+    # a check that waits for a decision, and what an applied import can be undone by
+    checked_at = models.DateTimeField(null=True)
+    staged_attempt = models.IntegerField(null=True, help_text="The attempt whose staging table is kept.")
+    stale = models.BooleanField(default=False, help_text="Checked again, since the catalogue had changed meanwhile.")
+    expires_at = models.DateTimeField(null=True, help_text="When a check that nobody decided on is given up.")
+    apply_requested_at = models.DateTimeField(null=True)
+    changes_after = models.BigIntegerField(null=True, help_text="Its history has ids above this one ...")
+    changes_until = models.BigIntegerField(null=True, help_text="... up to this one.")
+    undone_by = models.UUIDField(null=True, help_text="The import that undoes this one.")
 
     # who works on it
     attempt = models.IntegerField(default=0, help_text="Fencing token: grows with each claim.")
@@ -109,6 +150,7 @@ class Import(models.Model):
                 condition=models.Q(state__in=["PENDING", "PROGRESS"]),
             ),
             models.Index(fields=["created_by", "-id"], name="import_by_owner"),
+            models.Index(fields=["sha256"], name="import_by_content"),
         ]
 
     def __str__(self) -> str:
@@ -118,13 +160,24 @@ class Import(models.Model):
     def finished(self) -> bool:
         return self.state in self.END_STATES
 
+    @property
+    def products_changed(self) -> int:
+        """How many products it changed, or would change."""
+        return self.rows_created + self.rows_updated + self.rows_deleted + self.products_deactivated
+
+    @property
+    def undoable(self) -> bool:
+        """Whether there is something of it in the catalogue that nobody has asked to be taken back."""
+        return self.state == self.State.SUCCESS and not self.undone_by and bool(self.products_changed)
+
 
 class ReportedRow(models.Model):
-    """A row of the file that was not applied, kept so that it can be corrected."""
+    """A row of the file of which more is to be said than that it was applied."""
 
     class Outcome(models.TextChoices):
         REJECTED = "rejected", "Rejected"
-        DUPLICATE = "duplicate", "A later line has the same sku"
+        DUPLICATE = "duplicate", "Another line with the same sku counts"
+        REPAIRED = "repaired", "Applied after a repair"
 
     source_import = models.ForeignKey(
         Import, on_delete=models.CASCADE, db_column="import_id", related_name="reported_rows"
@@ -142,3 +195,15 @@ class ReportedRow(models.Model):
 
     def __str__(self) -> str:
         return f"line {self.line_number}: {self.outcome}"
+
+
+class SavedMapping(models.Model):
+    """How the columns of a file were mapped, for the next file with the same headers."""
+
+    headers_digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the headers, whatever order.")
+    mapping = models.JSONField()
+    saved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    saved_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.headers_digest[:12]

@@ -120,7 +120,7 @@ def test_a_request_without_a_file_is_told_how_to_send_one(client: APIClient) -> 
 
 
 def test_other_types_of_body_are_refused(client: APIClient) -> None:
-    answer = client.post(IMPORTS, {"file": "sku"}, format="json")
+    answer = client.generic("POST", IMPORTS, CSV, content_type="text/plain")
 
     assert (answer.status_code, answer["Content-Type"]) == (415, "application/problem+json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -180,7 +181,7 @@ def test_deleting_many_writes_the_same_history_as_deleting_one(ada: User) -> Non
     assert many.previous is not None
     assert single.previous is not None
     assert many.previous.keys() == single.previous.keys()
-    assert many.previous["created_at"] == other.created_at.isoformat()
+    assert datetime.fromisoformat(many.previous["created_at"]) == other.created_at
     assert (many.action, many.version, many.actor_id) == (single.action, single.version, single.actor_id)
 
 

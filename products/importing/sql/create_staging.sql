@@ -6,6 +6,7 @@ CREATE UNLOGGED TABLE {staging} (
     name        text,
     description text,
     status      text,
+    attributes  jsonb,  -- those that the file has; null takes one away
     cells       jsonb,  -- the row as it stood in the file, where the merge may yet reject it
     key         text GENERATED ALWAYS AS (lower(sku)) STORED
 ) WITH (autovacuum_enabled = false)

@@ -7,13 +7,8 @@ SELECT s.line_number,
        END AS code,
        s.sku,
        s.cells
-  FROM (
-       SELECT DISTINCT ON (key COLLATE "C") line_number, key, sku, name, cells
-         FROM {staging}
-        WHERE line_number BETWEEN %(first_line)s AND %(last_line)s
-        ORDER BY key COLLATE "C", line_number DESC
-       ) AS s
-  LEFT JOIN products_product AS p ON lower(p.sku) = s.key
+  FROM ({source}) AS s
+  LEFT JOIN products_product AS p ON {same_sku}
  WHERE s.cells IS NOT NULL
    AND CASE WHEN p.id IS NOT NULL THEN NOT %(may_update)s
             ELSE NOT %(may_create)s OR s.name IS NULL

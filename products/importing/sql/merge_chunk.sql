@@ -1,32 +1,30 @@
 -- Merge one chunk of the staging table into the catalogue and write the history of what changed.
 -- A value that is NULL in the source leaves the stored one alone; a row that changes nothing is not
--- written. Within a chunk the last line of a sku counts.
+-- written.
 WITH source AS MATERIALIZED (
-    SELECT DISTINCT ON (key COLLATE "C") line_number, key, sku, name, description, status
-      FROM {staging}
-     WHERE line_number BETWEEN %(first_line)s AND %(last_line)s
-     ORDER BY key COLLATE "C", line_number DESC
+    {source}
 ), merged AS (
     MERGE INTO products_product AS p
-    USING source AS s ON lower(p.sku) = s.key
-     WHEN MATCHED AND %(may_update)s
-                  AND (   s.name        IS DISTINCT FROM p.name        AND s.name        IS NOT NULL
-                       OR s.description IS DISTINCT FROM p.description AND s.description IS NOT NULL
-                       OR s.status      IS DISTINCT FROM p.status      AND s.status      IS NOT NULL)
+    USING source AS s ON {same_sku}
+     WHEN MATCHED AND %(may_update)s AND {differs}
      THEN UPDATE SET name        = coalesce(s.name, p.name),
                      description = coalesce(s.description, p.description),
                      status      = coalesce(s.status, p.status),
+                     attributes  = CASE WHEN s.attributes IS NULL THEN p.attributes ELSE {new_attributes} END,
                      version     = p.version + 1,
                      updated_at  = now()
      WHEN NOT MATCHED AND %(may_create)s AND s.name IS NOT NULL
-     THEN INSERT (sku, name, description, status, created_at, updated_at)
-          VALUES (s.sku, s.name, coalesce(s.description, ''), coalesce(s.status, 'active'), now(), now())
+     THEN INSERT (sku, name, description, status, attributes, created_at, updated_at)
+          VALUES (s.sku, s.name, coalesce(s.description, ''), coalesce(s.status, 'active'),
+                  coalesce(jsonb_strip_nulls(s.attributes), '{}'), now(), now())
     RETURNING merge_action() AS action, p.id, p.sku, p.version, s.line_number,
               CASE merge_action() WHEN 'UPDATE' THEN jsonb_strip_nulls(jsonb_build_object(
                   'name',        nullif(old.name, new.name),
                   'description', nullif(old.description, new.description),
                   'status',      nullif(old.status, new.status)
-              )) END AS previous
+              )) || CASE WHEN old.attributes IS DISTINCT FROM new.attributes
+                         THEN jsonb_build_object('attributes', old.attributes) ELSE '{}' END
+              END AS previous
 ), history AS (
     INSERT INTO products_productchange
            (product_id, sku, action, version, previous, import_id, line_number, actor_id, changed_at)

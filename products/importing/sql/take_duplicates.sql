@@ -1,11 +1,16 @@
--- The lines that a later line of the same sku makes void: listed, and taken out of the staging table.
+-- The lines that another line of the same sku makes void: listed, and taken out of the staging table.
 WITH ranked AS (
-    SELECT line_number, max(line_number) OVER (PARTITION BY key COLLATE "C") AS counts
+    SELECT line_number, min(line_number) OVER same AS first, max(line_number) OVER same AS last
       FROM {staging}
+    WINDOW same AS (PARTITION BY key COLLATE "C")
 ), void AS (
-    SELECT line_number, counts FROM ranked WHERE line_number < counts
+    SELECT line_number, {counting_line} AS counts FROM ranked WHERE {is_void}
 ), gone AS (
     DELETE FROM {staging} AS t USING void AS v WHERE t.line_number = v.line_number
-    RETURNING t.line_number, v.counts, t.sku, t.name, t.description, t.status
+    RETURNING t.line_number, v.counts, t.sku, t.name, t.description, t.status, t.attributes, t.cells
 )
-SELECT line_number, counts, sku, name, description, status FROM gone ORDER BY line_number
+SELECT gone.line_number, gone.counts, other.sku, gone.cells, gone.attributes,
+       gone.sku, gone.name, gone.description, gone.status
+  FROM gone
+  JOIN {staging} AS other ON other.line_number = gone.counts
+ ORDER BY gone.line_number

@@ -9,8 +9,10 @@ import pytest
 
 from products.importing import columns
 from products.importing.errors import FILE_ERROR_CODES
+from products.importing.options import FORMAT_NAMES, OPTION_NAMES
 from products.importing.reader import open_reader
 from products.importing.rows import ProductRow
+from products.importing.undoer import KEPT_CODES
 from products.importing.validator import ROW_ERROR_CODES, make_validator
 from products.models import Import, Product
 
@@ -92,11 +94,21 @@ def test_the_docs_show_the_template() -> None:
     )
 
 
-@pytest.mark.parametrize(("code", "meaning"), [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items()])
+@pytest.mark.parametrize(
+    ("code", "meaning"), [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items()]
+)
 def test_the_docs_explain_every_error_code(code: str, meaning: str) -> None:
     assert f"| `{code}` | {meaning} |" in PAGE
 
 
 def test_the_docs_name_every_option() -> None:
-    for value in [*Import.Mode.values, *Import.OnError.values, "max_rejects"]:
+    values = [
+        *Import.Mode.values,
+        *Import.OnError.values,
+        *Import.Duplicates.values,
+        *Import.EmptyCells.values,
+        *OPTION_NAMES,
+        *FORMAT_NAMES,
+    ]
+    for value in values:
         assert f"`{value}`" in PAGE

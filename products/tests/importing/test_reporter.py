@@ -18,6 +18,8 @@ from products.tests.importing.imports import numbered, read, received, reported,
 # Rejected rows are written over a connection of their own, which sees only what is committed.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
 
+MERGING = Import.Phase.MERGING
+
 
 @pytest.fixture
 def import_() -> Import:
@@ -58,10 +60,10 @@ def test_the_percentage_grows_and_never_goes_back(import_: Import) -> None:
     with Reporter(import_) as reporter:
         for step in (
             lambda: reporter.read(25, half),
-            lambda: reporter.merged(half, 25, created=25, updated=0, rejected=0),
+            lambda: reporter.settled(MERGING, half, 25, created=25, updated=0, rejected=0),
             lambda: reporter.read(25, whole),
-            reporter.start_merge,
-            lambda: reporter.merged(whole, 50, created=50, updated=0, rejected=0),
+            reporter.start_over,
+            lambda: reporter.settled(MERGING, whole, 50, created=50, updated=0, rejected=0),
         ):
             step()
             reporter.write_snapshot()
@@ -114,7 +116,7 @@ def test_it_goes_on_when_a_snapshot_can_not_be_written(import_: Import) -> None:
 def test_rows_that_are_not_applied_are_kept_whatever_becomes_of_the_merge(import_: Import) -> None:
     with Reporter(import_) as reporter:
         reporter.staged.reject(3, ["", "Lamp"], [error(3), error(3, "unknown_status")])
-        reporter.staged.void(4, 9, ["A", "x"])
+        reporter.staged.void(4, ["A", "x"], error(4, "duplicate_sku"), rejected=False)
         reporter.read(2, 50)
 
         assert reported(import_) == [(3, "sku_missing"), (3, "unknown_status"), (4, "duplicate_sku")]
@@ -149,7 +151,7 @@ def test_what_the_merge_has_rejected_can_be_taken_back(import_: Import) -> None:
 def test_rows_that_are_lost_are_a_fault_and_no_success(import_: Import) -> None:
     with Reporter(import_) as reporter:
         reporter.read(3, 50)
-        reporter.merged(50, 2, created=2, updated=0, rejected=0)
+        reporter.settled(MERGING, 50, 2, created=2, updated=0, rejected=0)
 
         with pytest.raises(RuntimeError, match="the rows don't add up"):
             reporter.final_counts()

@@ -1,0 +1,215 @@
+"""What an import would change or has changed, and what changed in one product: field by field, old and new."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypedDict
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from products.importing.stager import changes_table, staging_table
+from products.models import Import, Product, ProductChange
+
+FIELDS = ("name", "description", "status", "attributes")
+
+
+class FieldChange(TypedDict):
+    """A value before and after; null where there was or is no product."""
+
+    old: Any
+    new: Any
+
+
+class ChangeDocument(TypedDict):
+    """One product's change. `key` orders the changes of an import."""
+
+    key: int
+    line_number: int | None
+    """Of the file; null for a product that the file lacks, and where there is no file."""
+    sku: str
+    action: str
+    """created, updated, deactivated or deleted."""
+    version: int
+    """Of the product, after the change."""
+    fields: dict[str, FieldChange]
+
+
+@dataclass(frozen=True)
+class ChangeFilter:
+    """Which changes of an import to show. Empty ones show all."""
+
+    action: str = ""
+    search: str = ""
+    """The beginning of the sku, whatever its case."""
+    field: str = ""
+    """One of FIELDS: only products in which it changes."""
+
+
+class Changes(Protocol):
+    """The changes of an import, a page at a time."""
+
+    def page(self, *, after: int | None, before: int | None, limit: int) -> list[ChangeDocument]:
+        """Up to `limit` changes in order of their keys: the first ones after a key, or the last ones before it."""
+
+
+def changes_of(import_: Import, wanted: ChangeFilter) -> Changes:
+    """Those that wait to be applied, or those that were."""
+    if import_.staged_attempt is not None:
+        return _PlannedChanges(import_, wanted)
+    return _AppliedChanges(import_, wanted)
+
+
+@dataclass(frozen=True)
+class _PlannedChanges:
+    import_: Import
+    wanted: ChangeFilter
+
+    def page(self, *, after: int | None, before: int | None, limit: int) -> list[ChangeDocument]:
+        backwards = before is not None
+        conditions, parameters = self._conditions()
+        if after is not None:
+            conditions.append("c.line_number > %s")
+            parameters.append(after)
+        if before is not None:
+            conditions.append("c.line_number < %s")
+            parameters.append(before)
+        # The names are ours, and so are the conditions; what somebody typed is a parameter.
+        sql = f"""
+            SELECT c.line_number, c.action, c.version, coalesce(p.sku, s.sku),
+                   p.name, p.description, p.status, p.attributes, s.name, s.description, s.status, s.attributes
+              FROM {changes_table(self.import_)} AS c
+              LEFT JOIN {staging_table(self.import_)} AS s ON s.line_number = c.line_number
+              LEFT JOIN products_product AS p ON p.id = c.product_id
+             WHERE {" AND ".join(conditions) or "true"}
+             ORDER BY c.line_number {"DESC" if backwards else ""}
+             LIMIT {int(limit)}"""  # noqa: S608
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows = [_planned(*row) for row in cursor.fetchall()]
+        return rows[::-1] if backwards else rows
+
+    def _conditions(self) -> tuple[list[str], list[Any]]:
+        conditions, parameters = [], []
+        if self.wanted.action:
+            conditions.append("c.action = %s")
+            parameters.append(self.wanted.action)
+        if self.wanted.search:
+            conditions.append("starts_with(lower(coalesce(p.sku, s.sku)), lower(%s))")
+            parameters.append(self.wanted.search)
+        if self.wanted.field:
+            name = FIELDS[FIELDS.index(self.wanted.field)]
+            deactivated = " OR c.action = 'deactivated'" if name == "status" else ""
+            conditions.append(f"(s.{name} IS NOT NULL AND s.{name} IS DISTINCT FROM p.{name}{deactivated})")
+        return conditions, parameters
+
+
+def _planned(key: int, action: str, version: int, sku: str, *values: Any) -> ChangeDocument:
+    old, new = dict(zip(FIELDS, values[:4], strict=True)), dict(zip(FIELDS, values[4:], strict=True))
+    old["attributes"], given = _json(old["attributes"]), _json(new["attributes"])
+    if action == "deactivated":
+        fields: dict[str, FieldChange] = {"status": {"old": "active", "new": "inactive"}}
+    elif action == "created":
+        new |= {"description": new["description"] or "", "status": new["status"] or "active"}
+        new["attributes"] = {name: value for name, value in (given or {}).items() if value is not None}
+        fields = {name: {"old": None, "new": new[name]} for name in FIELDS}
+    else:
+        new["attributes"] = None if given is None else _merged(old["attributes"], given)
+        fields = {
+            name: {"old": old[name], "new": new[name]}
+            for name in FIELDS
+            if new[name] is not None and new[name] != old[name]
+        }
+    line_number = key if key > 0 else None
+    return {"key": key, "line_number": line_number, "sku": sku, "action": action, "version": version, "fields": fields}
+
+
+def _json(value: Any) -> Any:
+    """A raw cursor gives JSON as text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _merged(old: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The attributes after those of a file; null takes one away."""
+    return {name: value for name, value in {**old, **given}.items() if not (name in given and value is None)}
+
+
+@dataclass(frozen=True)
+class _AppliedChanges:
+    import_: Import
+    wanted: ChangeFilter
+
+    def page(self, *, after: int | None, before: int | None, limit: int) -> list[ChangeDocument]:
+        found = self._history()
+        if before is not None:
+            return described(reversed(found.filter(id__lt=before).order_by("-id")[:limit]))
+        return described(found.filter(id__gt=after or 0).order_by("id")[:limit])
+
+    def _history(self) -> QuerySet[ProductChange]:
+        if self.import_.changes_until is None:
+            return ProductChange.objects.none()
+        found = ProductChange.objects.filter(
+            id__gt=self.import_.changes_after, id__lte=self.import_.changes_until, import_id=self.import_.pk
+        )
+        deactivated = Q(action="updated", line_number__isnull=True)
+        if self.wanted.action == "deactivated":
+            found = found.filter(deactivated)
+        elif self.wanted.action:
+            found = found.filter(action=self.wanted.action)
+            if self.import_.mode == Import.Mode.SYNC:
+                found = found.exclude(deactivated)
+        if self.wanted.search:
+            found = found.filter(sku__istartswith=self.wanted.search)
+        if self.wanted.field:
+            found = found.filter(Q(previous__has_key=self.wanted.field) | Q(action="created"))
+        return found
+
+
+def history_of(product_id: int, *, limit: int) -> list[ProductChange]:
+    """The newest changes of one product, newest first."""
+    changes = ProductChange.objects.of_product(product_id)
+    return list(changes.order_by("-id")[:limit])
+
+
+def described(changes: Iterable[ProductChange]) -> list[ChangeDocument]:
+    """These entries of the history with their new values: the history keeps the old ones only, so that a new one
+    is found in the next change of its field or, where none came, in the product."""
+    changes = list(changes)
+    ids = {change.product_id for change in changes}
+    products = Product.objects.in_bulk(ids)
+    later: dict[int, list[ProductChange]] = defaultdict(list)
+    if changes:
+        since = min(change.id for change in changes)
+        for change in ProductChange.objects.filter(product_id__in=ids, id__gt=since).exclude(action="created"):
+            later[change.product_id].append(change)
+    return [_described(change, products.get(change.product_id), later[change.product_id]) for change in changes]
+
+
+def _described(change: ProductChange, product: Product | None, later: list[ProductChange]) -> ChangeDocument:
+    following = sorted((each for each in later if each.id > change.id), key=lambda each: each.id)
+
+    def after(name: str) -> Any:
+        for each in following:
+            if each.previous and name in each.previous:
+                return each.previous[name]
+        return getattr(product, name, None)
+
+    previous = change.previous or {}
+    action = str(change.action)
+    if action == "created":
+        fields: dict[str, FieldChange] = {name: {"old": None, "new": after(name)} for name in FIELDS}
+    elif action == "deleted":
+        fields = {name: {"old": previous.get(name), "new": None} for name in FIELDS}
+    else:
+        fields = {name: {"old": previous[name], "new": after(name)} for name in FIELDS if name in previous}
+    return {
+        "key": change.id,
+        "line_number": change.line_number,
+        "sku": change.sku,
+        "action": action,
+        "version": change.version,
+        "fields": fields,
+    }

@@ -1,0 +1,32 @@
+"""How the columns of a file were mapped last time, for files with the same headers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from django.db.models.functions import Now
+
+from products.importing.columns import fold
+from products.models import SavedMapping
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+def digest_of(headers: Iterable[str]) -> str:
+    """The same for the same set of headers, whatever their order and case."""
+    return hashlib.sha256("\n".join(sorted({fold(header) for header in headers})).encode()).hexdigest()
+
+
+def remembered(headers: Iterable[str]) -> dict[str, str]:
+    """The mapping that was last used for these headers; empty if none was."""
+    saved = SavedMapping.objects.filter(headers_digest=digest_of(headers)).first()
+    return dict(saved.mapping) if saved else {}
+
+
+def remember(headers: Iterable[str], mapping: Mapping[str, str], user: User | None) -> None:
+    """Keep a mapping for the next file with these headers."""
+    fields = {"mapping": dict(mapping), "saved_by": user, "saved_at": Now()}
+    SavedMapping.objects.update_or_create(headers_digest=digest_of(headers), defaults=fields)

@@ -1,0 +1,7 @@
+-- The active products that the file lacks. One whose row was rejected is in the file all the same.
+p.status = 'active'
+AND NOT EXISTS (SELECT FROM {staging} AS s WHERE s.key = lower(p.sku))
+AND NOT EXISTS (SELECT FROM products_reportedrow AS r
+                 WHERE r.import_id = %(import_id)s
+                   AND r.outcome = 'rejected'
+                   AND lower(btrim(r.cells ->> %(sku_at)s)) = lower(p.sku))
