@@ -262,7 +262,10 @@ CELERY_TASK_IGNORE_RESULT = True  # what a task came to is in our own tables
 # a killed worker leaves undone is found by its lease, not by a message that comes back.
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # an import must not wait behind another in a busy worker's hands
+# An import must not wait behind another in a busy worker's hands while a second worker has nothing to do: with
+# early acknowledgement even a multiplier of 1 lets a busy worker take one message more.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # a blip must not end a long import
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # nobody commands the workers through the queue
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -45,12 +45,12 @@ WITH undone AS MATERIALIZED (
     INSERT INTO products_productchange
            (product_id, sku, action, version, previous, import_id, line_number, actor_id, changed_at)
     SELECT id, sku, 'deleted', version + 1, to_jsonb(removed) - 'id' - 'version' - 'line_number',
-           %(import_id)s, line_number, %(actor_id)s, now()
+           %(import_id)s, line_number, %(actor_id)s::bigint, now()
       FROM removed
      UNION ALL
-    SELECT id, sku, 'updated', version, previous, %(import_id)s, line_number, %(actor_id)s, now() FROM restored
+    SELECT id, sku, 'updated', version, previous, %(import_id)s, line_number, %(actor_id)s::bigint, now() FROM restored
      UNION ALL
-    SELECT id, sku, 'created', version, NULL, %(import_id)s, NULL, %(actor_id)s, now() FROM returned
+    SELECT id, sku, 'created', version, NULL, %(import_id)s, NULL::bigint, %(actor_id)s::bigint, now() FROM returned
 )
 SELECT (SELECT count(*) FROM undone) AS looked_at,
        (SELECT count(*) FROM removed) AS removed,
