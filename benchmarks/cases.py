@@ -13,7 +13,7 @@ import database
 import files
 from memory import watch
 from place import PROJECT, Place
-from service import BenchmarkError, Service, multipart
+from service import BenchmarkError, Imported, Service, multipart
 
 PEER_SECONDS = 300
 PEER_TABLE = "bench_peer"
@@ -49,18 +49,33 @@ class Cases:
         self.seconds[f"copy {kind}"].append(database.raw_copy(self.connection, self.file(kind)))
 
     def imports(self, kind: str) -> None:
-        """Into the empty catalogue; the same once more; then a file in which every row differs."""
+        """Into the empty catalogue; the same once more; then a file in which every row differs: looked at, discarded,
+        applied, undone; and the first undone too."""
         database.empty_catalogue(self.connection)
-        self._import("first", kind, self.file(kind), rows_created=self.rows)
-        self._import("unchanged", kind, self.file(kind), rows_unchanged=self.rows)
-        self._import("changed", kind, self.file(f"{kind}-changed"), rows_updated=self.rows)
+        service, file, changed = self.service, self.file(kind), self.file(f"{kind}-changed")
+        first = self._time("first", kind, lambda: service.import_file(file, rows_created=self.rows))
+        self._time("unchanged", kind, lambda: service.import_file(file, rows_unchanged=self.rows))
+        check = self._time("check", kind, lambda: service.check_file(changed, rows_updated=self.rows))
+        service.cancel(check.document["id"])
+        change = self._time("changed", kind, lambda: service.import_file(changed, rows_updated=self.rows))
+        self._time("undo of changes", kind, lambda: service.undo(change, rows_updated=self.rows))
+        self._time("undo of the first", kind, lambda: service.undo(first, rows_deleted=self.rows))
 
-    def _import(self, name: str, kind: str, path: Path, **expected: int) -> None:
+    def check_and_apply(self, kind: str) -> None:
+        """New products: looked at, then applied."""
+        database.empty_catalogue(self.connection)
+        check = self._time(
+            "check of new", kind, lambda: self.service.check_file(self.file(kind), rows_created=self.rows)
+        )
+        self._time("apply", kind, lambda: self.service.apply(check, rows_created=self.rows))
+
+    def _time(self, name: str, kind: str, act: Callable[[], Imported]) -> Imported:
         database.settle(self.connection)
-        done = self.service.import_file(path, **expected)
+        done = act()
         self.seconds[f"{name} {kind}"].append(done.seen_seconds)
         self.seconds[f"{name} {kind}, by finished_at"].append(done.row_seconds)
         self.seconds[f"{name} {kind}, upload"].append(done.upload_seconds)
+        return done
 
     # --- the peers -----------------------------------------------------------------------------
 
@@ -172,9 +187,9 @@ class Cases:
             for number in range(repeats):
                 self._fill_catalogue(size)
                 files.write(files.spread(self.rows, f"v{number}"), path, shuffle=True)
-                self._import("changed", f"in a {name} catalogue", path, rows_updated=self.rows)
+                self._time("changed", f"in a {name} catalogue", lambda: self.service.import_file(path))
                 files.write(files.between(self.rows, f"v{number}"), path, shuffle=True)
-                self._import("first", f"in a {name} catalogue", path, rows_created=self.rows)
+                self._time("first", f"in a {name} catalogue", lambda: self.service.import_file(path))
         database.empty_catalogue(self.connection)
 
     def _fill_catalogue(self, size: int) -> None:

@@ -50,6 +50,12 @@ RATIOS = (
     Ratio("the same file again: all unchanged", "unchanged sorted", "copy sorted", 0.8),
     Ratio("every row changed", "changed sorted", "copy sorted", 2.2),
 )
+LOOKED_AT = (
+    Ratio("check: every row would change", "check shuffled", "copy shuffled", 0.9),
+    Ratio("check: every row is new", "check of new shuffled", "copy shuffled", 0.9),
+    Ratio("undo: 500,000 changes restored", "undo of changes shuffled", "copy shuffled", 3),
+    Ratio("undo: 500,000 products removed", "undo of the first shuffled", "copy shuffled", 3),
+)
 PEERS = (
     Ratio("`bulk_create(update_conflicts)`", "bulk_create", "first shuffled", 5, at_least=True),
     Ratio("SQLModel objects, as the original", "sqlmodel", "first shuffled", 10, at_least=True),
@@ -124,6 +130,14 @@ def uploads(results: Results) -> str:
     return table(("upload", "size", "seconds: median (lowest–highest)", ""), rows())
 
 
+def _apply(results: Results) -> str:
+    seconds = results["seconds"]
+    if "apply shuffled" not in seconds:
+        return f"Applying: {NOT_MEASURED}."
+    ratio = median(seconds["apply shuffled"]) / median(seconds["copy shuffled"])
+    return f"Applying a check in which every row is new: {ratio:.2f} x raw COPY, {spread(seconds['apply shuffled'])} s."
+
+
 def page(results: Results) -> str:
     """The whole of docs/performance.md."""
     machine = results["machine"]
@@ -140,6 +154,8 @@ def page(results: Results) -> str:
         "settings": ", ".join(f"`{name} = {value}`" for name, value in machine["database"].items()),
         "copies": copies(results),
         "imports": ratios(results, RATIOS, "raw COPY"),
+        "looked_at": ratios(results, LOOKED_AT, "raw COPY"),
+        "apply": _apply(results),
         "peers": ratios(results, PEERS, "slower than our import"),
         "peer_facts": peers(results),
         "large": ratios(results, LARGE, "the small catalogue"),

@@ -40,6 +40,7 @@ def rounds(cases: Cases, parts: set[str], repeats: int) -> None:
         turns += [(f"raw COPY, {kind}", lambda kind=kind: cases.raw_copy(kind)) for kind in ("shuffled", "sorted")]
     if "imports" in parts:
         turns += [(f"imports, {kind}", lambda kind=kind: cases.imports(kind)) for kind in ("shuffled", "sorted")]
+        turns += [("check and apply", lambda: cases.check_and_apply("shuffled"))]
     if "peers" in parts:
         turns += [
             ("peer: dict and COPY", cases.dict_and_copy),

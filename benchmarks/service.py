@@ -106,12 +106,14 @@ class Service:
 
     # --- the API -------------------------------------------------------------------------------
 
-    def upload(self, path: Path, content_type: str = "text/csv") -> tuple[dict[str, Any], float]:
+    def upload(self, path: Path, content_type: str = "text/csv", **options: str) -> tuple[dict[str, Any], float]:
         """Send a file, or a multipart body made by `multipart`; the document and the seconds until the 202."""
         headers = {"Content-Type": content_type, "Content-Disposition": f'attachment; filename="{path.name}"'}
         with path.open("rb") as file:
             started = time.perf_counter()
-            response = self.session.post(f"{self.address}/api/v1/imports/", data=file, headers=headers, timeout=300)
+            response = self.session.post(
+                f"{self.address}/api/v1/imports/", data=file, headers=headers, params=options, timeout=300
+            )
             seconds = time.perf_counter() - started
         if response.status_code != 202:
             raise BenchmarkError(f"the upload was answered {response.status_code}: {response.text[:300]}")
@@ -123,19 +125,42 @@ class Service:
     def import_file(self, path: Path, **expected: int) -> Imported:
         """Upload a file and wait for the end. Raises BenchmarkError unless it ends well, with the `expected` counts."""
         document, upload_seconds = self.upload(path)
+        return self._follow(document, upload_seconds, **expected)
+
+    def check_file(self, path: Path, **expected: int) -> Imported:
+        """Upload a file to be looked at, and wait until it can be."""
+        document, upload_seconds = self.upload(path, check_first="true")
+        return self._follow(document, upload_seconds, **expected)
+
+    def apply(self, checked: Imported, **expected: int) -> Imported:
+        return self._act(checked, "apply", **expected)
+
+    def undo(self, applied: Imported, **expected: int) -> Imported:
+        return self._act(applied, "undo", **expected)
+
+    def _act(self, on: Imported, action: str, **expected: int) -> Imported:
+        response = self.session.post(self.address + on.document["links"][action], json={}, timeout=60)
+        response.raise_for_status()
+        return self._follow(response.json(), 0.0, **expected)
+
+    def _follow(self, document: dict[str, Any], upload_seconds: float, **expected: int) -> Imported:
         accepted, accepted_at = time.perf_counter(), time.time()
         finished_at = self._await_end(document["id"])
         seen_seconds = time.perf_counter() - accepted
         document = self.session.get(f"{self.address}/api/v1/imports/{document['id']}/", timeout=60).json()
         wrong = {name: document[name] for name, count in expected.items() if document[name] != count}
-        if document["state"] != "SUCCESS" or wrong:
-            raise BenchmarkError(f"{path.name} ended as {document['state']}, {document['error']}, {wrong or ''}")
+        if (document["state"] != "SUCCESS" and document["phase"] != "checked") or wrong:
+            what = document["file_name"]
+            raise BenchmarkError(f"{what} ended as {document['state']}, {document['error']}, {wrong or ''}")
         return Imported(upload_seconds, seen_seconds, finished_at - accepted_at, document)
 
     def _await_end(self, import_id: str) -> float:
-        """The time of the row's `finished_at`; our clock and the database's are one."""
+        """The time of the row's `finished_at`, or of its check; our clock and the database's are one."""
         deadline = time.monotonic() + IMPORT_SECONDS
-        query = "SELECT extract(epoch FROM finished_at)::float FROM products_import WHERE id = %s"
+        query = (
+            "SELECT extract(epoch FROM CASE phase WHEN 'finished' THEN finished_at WHEN 'checked' THEN checked_at END)"
+            "::float FROM products_import WHERE id = %s"
+        )
         while time.monotonic() < deadline:
             row = self._connection.execute(query, [import_id]).fetchone()
             if row and row[0]:

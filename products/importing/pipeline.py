@@ -20,7 +20,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from products.importing import bulk, columns, lease, stager, undoer
 from products.importing.comparer import Comparer
 from products.importing.errors import FileError
-from products.importing.lease import ImportCancelledError, LeaseLostError
+from products.importing.lease import ImportCancelledError, LeaseLostError, held
 from products.importing.merger import CheckOutdatedError, Merger, summarise_history
 from products.importing.reporter import Reporter
 from products.importing.settler import REJECTED_BY_CATALOGUE, Settler
@@ -50,19 +50,23 @@ def run(import_id: uuid.UUID, *, worker: str) -> None:
     except ImportCancelledError:
         lease.cancelled(import_)
     except LeaseLostError:
-        logger.warning("import_lease_lost", extra={"import_id": str(import_id), "attempt": import_.attempt})
+        _say_lease_lost(import_)
     except DATABASE_IN_THE_WAY as error:
         # Also after a COMMIT whose answer was lost: if it was done, the row no longer is this attempt's.
         logger.warning("import_interrupted", extra={"import_id": str(import_id)}, exc_info=True)
         lease.give_back_when_possible(import_, str(error).strip().splitlines()[0])
     except Exception:
+        if not Import.objects.filter(held(import_)).exists():
+            _say_lease_lost(import_)  # an attempt that was given up for dead finds its staging table gone
+            return
         logger.exception("import_broke", extra={"import_id": str(import_id)})
-        message = (
-            "A fault of this service ended the import. Nothing was applied. Its operator finds the cause in the log."
-        )
-        lease.fail(import_, "internal_error", message)
+        lease.fail(import_, "internal_error", FAULT_OF_OURS)
     finally:
         logger.info("import_ended", extra={"import_id": str(import_id), "attempt": import_.attempt})
+
+
+def _say_lease_lost(import_: Import) -> None:
+    logger.warning("import_lease_lost", extra={"import_id": str(import_.pk), "attempt": import_.attempt})
 
 
 def _attempt(import_: Import) -> None:

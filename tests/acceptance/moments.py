@@ -95,10 +95,17 @@ def while_staging(service: Service, text: str) -> Iterator[Upload]:
 
 
 @contextmanager
-def while_merging(service: Service, text: str) -> Iterator[Upload]:
-    """While the worker merges, one chunk of the file being merged already and the second under way."""
+def held_up(service: Service) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """While nobody gets past a product of the second chunk of `changes`."""
     with transaction(service) as session:
         session.execute("SELECT FROM products_product WHERE sku = 'SKU-03000' FOR UPDATE")
+        yield session
+
+
+@contextmanager
+def while_merging(service: Service, text: str) -> Iterator[Upload]:
+    """While the worker merges, one chunk of the file being merged already and the second under way."""
+    with held_up(service) as session:
         upload = service.upload(text)
         upload.session = await_blocked(service, session)
         yield upload

@@ -61,6 +61,35 @@ class Oracle:
             counts[self._upsert(key, line_number, cells, import_id)] += 1
         return counts
 
+    def undo(self, import_id: str, undoes: str) -> Counter[str]:
+        """Take back what the import `undoes` did to products that nobody has changed since. Returns its counts."""
+        counts: Counter[str] = Counter()
+        for change in [change for change in self.history if change.import_id == undoes]:
+            counts["rows_read"] += 1
+            key = change.sku.lower()
+            product = self.products.get(key)
+            if product is None or product.version != change.version:
+                counts["rows_rejected"] += 1
+            elif change.action == "created":
+                counts["rows_deleted"] += 1
+                self._remove(key, change.line_number, import_id)
+            else:
+                counts["rows_updated"] += 1
+                self._restore(key, change, import_id)
+        return counts
+
+    def _remove(self, key: str, line_number: int, import_id: str) -> None:
+        product = self.products.pop(key)
+        previous = product._replace(version=0)._asdict()
+        self.history.append(Change(product.sku, product.version + 1, "deleted", previous, import_id, line_number))
+
+    def _restore(self, key: str, change: Change, import_id: str) -> None:
+        product = self.products[key]
+        previous = {column: getattr(product, column) for column in change.previous or {}}
+        new = product._replace(**change.previous or {}, version=product.version + 1)
+        self.products[key] = new
+        self.history.append(Change(new.sku, new.version, "updated", previous, import_id, change.line_number))
+
     def _possible(self, cells: list[str]) -> bool:
         return len(cells) == 4 and 0 < len(cells[0].strip()) <= LONGEST_SKU and cells[3] in STATUSES
 

@@ -49,6 +49,9 @@ class Upload:
 
     id: str
     text: str
+    """Empty where it undoes another."""
+    undoes: str = ""
+    """The id of the import that it undoes."""
     session: int = 0
     """The pid of the database session that was seen to wait."""
 
@@ -289,11 +292,28 @@ class Service:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    def upload(self, text: str, body: Any = None) -> Upload:
+    def upload(self, text: str, body: Any = None, **options: str) -> Upload:
         """Send a file, as `body` if that is given, and have it watched until its end."""
-        answer = self.post("/api/v1/imports/", text.encode() if body is None else body)
+        answer = self.post("/api/v1/imports/", text.encode() if body is None else body, params=options)
+        return self._follow(answer, text)
+
+    def check(self, text: str) -> Upload:
+        """Send a file to be looked at, and wait until it can be."""
+        upload = self.upload(text, check_first="true")
+        wait_until(lambda: self.row(upload)["phase"] == "checked", f"the check of {upload.id}", ENDS_WITHIN)
+        return upload
+
+    def apply(self, upload: Upload) -> None:
+        answer = self.post(f"/api/v1/imports/{upload.id}/apply/", json={})
         assert answer.status_code == 202, answer.text
-        upload = Upload(answer.json()["id"], text)
+
+    def undo(self, upload: Upload) -> Upload:
+        """Have it undone, and the undo watched."""
+        return self._follow(self.post(f"/api/v1/imports/{upload.id}/undo/"), "", undoes=upload.id)
+
+    def _follow(self, answer: requests.Response, text: str, undoes: str = "") -> Upload:
+        assert answer.status_code == 202, answer.text
+        upload = Upload(answer.json()["id"], text, undoes=undoes)
         self.uploads.append(upload)
         self.watchers.append(Watcher(self, upload.id))
         return upload

@@ -6,7 +6,7 @@ After each test `assert_whole` holds the catalogue, its history and all counts a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import psutil
@@ -16,9 +16,11 @@ import pytest
 from odata.tests.running import wait_until
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import (
+    await_blocked,
     catalogue_taken,
     changes,
     first_file,
+    held_up,
     just_after_the_commit,
     while_merging,
     while_staging,
@@ -188,6 +190,82 @@ def test_an_import_whose_database_session_dies_is_done_again_from_the_start(
 
     ended = service.await_end(upload)
     assert (ended["state"], ended["attempt"], ended["losses"]) == ("SUCCESS", 2, 0)
+    assert_whole(service)
+
+
+# --- what was checked before, and what is taken back -------------------------------------------
+
+
+@contextmanager
+def while_applying(service: Service, text: str) -> Iterator[Upload]:
+    """While the worker merges a file that was checked before."""
+    upload = service.check(text)
+    with held_up(service) as hold:
+        service.apply(upload)
+        upload.session = await_blocked(service, by=hold)
+        yield upload
+
+
+@contextmanager
+def while_undoing(service: Service, text: str) -> Iterator[Upload]:
+    """While the worker undoes the import of a file."""
+    done = service.import_(text)
+    with held_up(service) as hold:
+        upload = service.undo(done)
+        upload.session = await_blocked(service, by=hold)
+        yield upload
+
+
+@pytest.mark.parametrize("moment", [while_applying, while_undoing])
+def test_a_worker_killed_while_it_applies_or_undoes_is_replaced(service: Service, moment: Moment) -> None:
+    service.import_(first_file())
+
+    with moment(service, changes("red")) as upload:
+        service.kill_child(upload)
+
+    ended = service.await_end(upload)
+    assert (ended["state"], ended["losses"]) == ("SUCCESS", 1)
+    assert_whole(service)
+
+
+@pytest.mark.parametrize("fault", [terminate, crash])
+def test_an_undo_whose_database_session_dies_is_done_again(
+    service: Service, fault: Callable[[Service, int], None]
+) -> None:
+    service.import_(first_file())
+
+    with while_undoing(service, changes("red")) as upload:
+        fault(service, upload.session)
+
+    assert service.await_end(upload)["state"] == "SUCCESS"
+    assert_whole(service)
+
+
+def test_a_checked_file_that_a_crash_of_the_database_has_emptied_is_shown_again_and_then_applied(
+    service: Service,
+) -> None:
+    service.import_(first_file())
+    upload = service.check(changes("red"))
+    (session,) = service.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'odata-beat' LIMIT 1") or (
+        service.query("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'odata-%%' LIMIT 1")
+    )
+    crash(service, session["pid"])
+
+    service.apply(upload)
+
+    wait_until(lambda: service.row(upload)["stale"], "it is shown again")
+    service.apply(upload)
+    assert service.await_end(upload)["state"] == "SUCCESS"
+    assert_whole(service)
+
+
+def test_a_discarded_check_leaves_nothing(service: Service) -> None:
+    service.import_(first_file())
+    upload = service.check(changes("red"))
+
+    service.cancel(upload)
+
+    assert service.await_end(upload)["state"] == "CANCELLED"
     assert_whole(service)
 
 

@@ -49,7 +49,7 @@ def undone(import_: Import, user: User | None = None) -> Import:
 def values() -> dict[str, tuple[str, str, str, object]]:
     """Everything of each product but its version, which always grows."""
     rows = Product.objects.values_list("sku", "name", "description", "status", "attributes")
-    return {sku: tuple(rest) for sku, *rest in rows}  # type: ignore[misc]
+    return {sku: tuple(rest) for sku, *rest in rows}
 
 
 def a_catalogue() -> Import:
