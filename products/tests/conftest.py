@@ -1,4 +1,4 @@
-"""Imports of these tests have a file store of their own."""
+"""Tests that import have a file store of their own."""
 
 from __future__ import annotations
 
