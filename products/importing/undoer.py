@@ -41,7 +41,7 @@ def request_undo(import_: Import, *, user: User | None) -> Import:
         raise ConflictError("Only what was applied can be undone, and this was not.", code="not_applied")
     if target.undone_by:
         raise ConflictError("This was undone already, or is being undone.", code="undone_already")
-    if not target.products_changed:
+    if not target.products_changed or target.changes_until is None:
         raise ConflictError("This changed nothing, so there is nothing to undo.", code="nothing_to_undo")
     undo = Import.objects.create(
         id=uuid7(),
@@ -105,8 +105,7 @@ class _Undoer:
             cursor.execute(statement("undo_chunk"), parameters)
             looked_at, removed, restored, returned = cursor.fetchone()
             if looked_at > removed + restored + returned:
-                cursor.execute(statement("list_kept"), parameters)
-                for row in cursor.fetchall():
+                for row in cursor.stream(statement("list_kept"), parameters):
                     self._keep(*row)
         self.reporter.changed(looked_at, created=returned, updated=restored, deleted=removed)
 
