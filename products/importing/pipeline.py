@@ -44,6 +44,8 @@ def run(import_id: uuid.UUID, *, worker: str) -> None:
     publish(import_)
     logger.info("import_started", extra={"import_id": str(import_id), "attempt": import_.attempt})
     try:
+        if import_.staged_attempt is not None and not _staging_is_whole(import_):
+            import_ = lease.check_again(import_)
         _attempt(import_)
     except FileError as error:
         lease.fail(import_, error.code, error.detail)
@@ -84,13 +86,11 @@ def _attempt(import_: Import) -> None:
 
 def _import_file(import_: Import, reporter: Reporter) -> None:
     """Read, judge and stage the file; then merge it or, where that is what was asked for, only compare it."""
-    checks = import_.check_first and import_.apply_requested_at is None
     if import_.staged_attempt is not None:
-        if _staging_is_whole(import_):
-            _apply_checked(import_, reporter)
-            return
-        import_ = lease.check_again(import_)
-        checks = True
+        _apply_checked(import_, reporter)
+        return
+    # Whoever asked to apply a check whose rows are gone sees it again.
+    checks = import_.check_first or import_.apply_requested_at is not None
     stager.create(import_)
     with default_storage.open(import_.stored_file) as stream, Staging(import_, stream, reporter) as staging:
         if checks:
