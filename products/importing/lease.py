@@ -204,14 +204,16 @@ def _why_not_applicable(import_: Import) -> str:
 
 def check_again(import_: Import) -> Import:
     """This attempt finds that what was staged is gone: let it read the file again, as an attempt of another number,
-    and show what comes of it."""
-    Import.objects.filter(held(import_)).update(
+    and show what comes of it. Raises LeaseLostError if it is no longer this attempt's to decide."""
+    changed = Import.objects.filter(held(import_)).update(
         attempt=F("attempt") + 1,
         phase=Import.Phase.STAGING,
         version=F("version") + 1,
         staged_attempt=None,
         **dict.fromkeys(COUNTS_OF_FILE, 0),
     )
+    if not changed:
+        raise LeaseLostError
     ReportedRow.objects.filter(source_import=import_).delete()
     return _read(import_.pk)
 

@@ -39,12 +39,6 @@ def chunks_of_three(settings: Settings) -> None:
     settings.IMPORT_BATCH_SIZE = 3
 
 
-@pytest.fixture(autouse=True)
-def nothing_staged() -> None:
-    """Other tests' checks wait for ever."""
-    stager.drop_abandoned()
-
-
 def checked(content: str, **options: str) -> Import:
     return run(received(content, check_first="true", **options))
 
