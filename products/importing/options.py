@@ -77,6 +77,16 @@ class MaxRejects:
 
 
 MAPPING_LIMIT = 64 * 1024
+_NO_ENCODINGS_OF_FILES = (
+    "idna",
+    "punycode",
+    "undefined",
+    "unicode_escape",
+    "raw_unicode_escape",
+    "utf-7",
+    "mbcs",
+    "oem",
+)
 _ENCODING = re.compile(r"[A-Za-z0-9_.:-]{1,40}")
 
 
@@ -241,9 +251,10 @@ def _mapping(value: Any, errors: list[FieldError]) -> dict[str, str]:
 
 def _known_encoding(name: str) -> bool:
     try:
-        return (
-            bool(_ENCODING.fullmatch(name)) and codecs.lookup(name)._is_text_encoding
-        )  # the flag that str.encode itself asks
+        if not _ENCODING.fullmatch(name):
+            return False
+        codec = codecs.lookup(name)
+        return codec._is_text_encoding and codec.name not in _NO_ENCODINGS_OF_FILES  # the flag that str.encode asks
     except LookupError:
         return False
 

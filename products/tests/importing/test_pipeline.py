@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from products.importing.columns import MAX_COLUMNS
 from products.importing.errors import FILE_ERROR_CODES
 from products.importing.validator import ROW_ERROR_CODES
 from products.models import Import, Product, ProductChange, ReportedRow
+from products.tests.importing import archives
 from products.tests.importing.imports import (
     Counts,
     aside,
@@ -319,7 +321,7 @@ def test_update_rejects_what_is_not_there() -> None:
 def test_bad_rows_are_rejected_and_the_rest_is_applied() -> None:
     rows = {
         "too_few_cells": "A,Lamp",
-        "too_many_cells": "A,Lamp,,,",
+        "too_many_cells": "A,Lamp,,,x",
         "sku_missing": " ,Lamp,,",
         "sku_too_long": f"{'x' * 101},Lamp,,",
         "name_too_long": f"A,{'x' * 256},,",
@@ -451,9 +453,37 @@ def test_a_file_for_another_catalogue_is_stopped_by_what_the_merge_rejects(setti
 
 BAD_FILES: dict[str, tuple[bytes, dict[str, str], str]] = {
     "file_empty": (b"", {}, "The file is empty. Begin the file with a line such as: sku,name,description,status"),
-    "not_text": (b"PK\x03\x04" + b"[Content_Types].xml" + bytes(99), {}, "The file is an Excel workbook (xlsx),"),
+    "not_text": (b"%PDF-1.7\n", {}, "The file is a PDF document, whatever its name says"),
     "nul_byte": (b"sku,name\nA,Lamp\nB,Ch\x00air\n", {}, "Byte 20 (line 3) is a NUL,"),
-    "invalid_utf8": (b"sku,name\nA,Lamp\nB,St\xfchle\n", {}, "Invalid UTF-8 at byte 20 (line 3): the byte 0xFC"),
+    "invalid_utf8": (
+        b"sku,name\nA,Lamp\nB,St\xfchle\n",
+        {"encoding": "utf-8"},
+        "Invalid UTF-8 at byte 20 (line 3): the byte 0xFC",
+    ),
+    "invalid_encoding": (
+        b"\xff\xfe" + "sku,name\nA,Lamp\n".encode("utf-16-le") + b"B",
+        {},
+        "Invalid utf-16-le at byte 36 (line 3): the file ends in the middle of a character.",
+    ),
+    "archive_files": (archives.zip_of({"a.csv": b"sku\n", "b.csv": b"sku\n"}), {}, "The zip archive holds 2 files"),
+    "archive_encrypted": (archives.ENCRYPTED_ZIP, {}, "“products.csv” in the zip archive is encrypted."),
+    "archive_broken": (gzip.compress(numbered(50).encode())[:-9], {}, "The archive can't be unpacked: it is cut off."),
+    "archive_too_large": (
+        gzip.compress(b"sku,name\n" + b"A,Lamp\n" * (2 << 20)),
+        {},
+        "The archive unpacks to more than 200 times its own size",
+    ),
+    "workbook_unreadable": (archives.zip_of({"xl/workbook.xml": b"<"}), {}, "The file seems to be a workbook, but"),
+    "workbook_too_large": (
+        archives.xlsx([["sku"], *([None] * 1_000_000), ["A"] * 5_000]),
+        {},
+        "The workbook is too large: reading it takes more memory or time",
+    ),
+    "sheet_unknown": (
+        archives.xlsx([["sku"]]),
+        {"sheet": "Prices"},
+        "The workbook has no sheet “Prices”. It has: “Sheet1”.",
+    ),
     "header_missing": (b"\n\n,,\n", {}, "Line 3 should name the columns, but its cells are all empty."),
     "sku_column_missing": (b"title,price\nLamp,1\n", {}, "No column of line 1 is the sku. Found: “title”, “price”."),
     "column_repeated": (b"sku,name,Code\nA,Lamp,B\n", {}, "“sku” (column 1) and “Code” (column 3) both mean sku."),
