@@ -108,7 +108,8 @@ class Lines:
     def _refuse_bytes(self, error: UnicodeDecodeError, base: int) -> NoReturn:
         """What the decoder stumbled over; the bytes that it had begin at byte `base` of the file."""
         utf8 = self._encoding.codec == "utf-8"
-        kind, code = ("UTF-8", "invalid_utf8") if utf8 else (self._encoding.name, "invalid_encoding")
+        kind = self._encoding.name.upper() if self._encoding.name.startswith("utf") else self._encoding.name
+        code = "invalid_utf8" if utf8 else "invalid_encoding"
         before = error.object[: error.start].decode(self._encoding.codec, "replace")
         place = f"byte {base + error.start:,} (line {self._line_after(before):,})"
         if error.end == len(error.object) and error.reason.startswith(("unexpected end", "truncated", "incomplete")):

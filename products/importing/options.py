@@ -179,6 +179,15 @@ class ImportOptions:
         return fields | {"mapping": dict(self.mapping), "file_format": self.file_format.as_dict()}
 
 
+def parse_format(mapping: Mapping[str, str]) -> FileFormat:
+    """`FileFormat.parse` by itself. Raises InvalidInputError naming every option that is not understood."""
+    errors: list[FieldError] = []
+    file_format = FileFormat.parse(mapping, errors)
+    if errors:
+        raise InvalidInputError(" ".join(error.message for error in errors), errors=errors)
+    return file_format
+
+
 OPTION_NAMES = (*(each.name for each in dataclass_fields(ImportOptions) if each.name != "file_format"),)
 FORMAT_NAMES = tuple(each.name for each in dataclass_fields(FileFormat))
 

@@ -64,6 +64,8 @@ def xlsx(*sheets: Sequence[Sequence[Cell] | None], hidden: int = 0) -> bytes:
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
     formats = '<xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="22"/><xf numFmtId="21"/>'
     files = {
+        "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="rId1" Type="{_RELATIONS}/officeDocument" '
+        'Target="xl/workbook.xml"/></Relationships>',
         "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_RELATIONS}"><sheets>{listed}</sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}">{related}{styles}',
         "xl/styles.xml": f'<styleSheet xmlns="{_MAIN}"><cellXfs count="4">{formats}</cellXfs></styleSheet>',
@@ -124,4 +126,6 @@ def ods(*rows: Sequence[str]) -> bytes:
         "</table:table></office:spreadsheet></office:body></office:document-content>"
     )
     mimetype = b"application/vnd.oasis.opendocument.spreadsheet"
-    return zip_of({"mimetype": mimetype, "content.xml": content.encode()}, zipfile.ZIP_STORED)
+    manifest = f'<manifest:manifest xmlns:manifest="{name}manifest:1.0"/>'
+    files = {"mimetype": mimetype, "content.xml": content.encode(), "META-INF/manifest.xml": manifest.encode()}
+    return zip_of(files, zipfile.ZIP_STORED)

@@ -463,13 +463,13 @@ BAD_FILES: dict[str, tuple[bytes, dict[str, str], str]] = {
     "invalid_encoding": (
         b"\xff\xfe" + "sku,name\nA,Lamp\n".encode("utf-16-le") + b"B",
         {},
-        "Invalid utf-16-le at byte 36 (line 3): the file ends in the middle of a character.",
+        "Invalid UTF-16-LE at byte 34 (line 3): the file ends in the middle of a character.",
     ),
     "archive_files": (archives.zip_of({"a.csv": b"sku\n", "b.csv": b"sku\n"}), {}, "The zip archive holds 2 files"),
     "archive_encrypted": (archives.ENCRYPTED_ZIP, {}, "“products.csv” in the zip archive is encrypted."),
     "archive_broken": (gzip.compress(numbered(50).encode())[:-9], {}, "The archive can't be unpacked: it is cut off."),
     "archive_too_large": (
-        gzip.compress(b"sku,name\n" + b"A,Lamp\n" * (2 << 20)),
+        gzip.compress(csv("sku,name,description", *(f"{n},Lamp,{'x' * 90_000}" for n in range(150))).encode()),
         {},
         "The archive unpacks to more than 200 times its own size",
     ),
