@@ -88,7 +88,7 @@ class Lines:
 
     def _decode(self, data: bytes, *, final: bool) -> str:
         if not self._wide and (nul := data.find(0)) >= 0:
-            raise self._nul(self._decoded + nul, self._decoder.decode(data[:nul]))
+            raise self._nul(self._decoded + nul, data[:nul].decode(self._encoding.codec, "replace"))
         try:
             text = self._decoder.decode(data, final)
         except UnicodeDecodeError as error:

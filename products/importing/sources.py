@@ -233,7 +233,10 @@ class _Member:
 
     def read(self, size: int) -> bytes:
         data = self._contents.read(size)
-        if not data and (self._contents.bytes_given, self._contents.checksum) != (self._info.file_size, self._info.CRC):
+        if self._contents.bytes_given > self._info.file_size:
+            raise _broken("a file is larger than its directory says")
+        complete = self._contents.bytes_given == self._info.file_size and self._contents.checksum == self._info.CRC
+        if not data and not complete:
             raise _broken("its checksum is wrong")
         return data
 

@@ -822,3 +822,48 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(file_store: Path) -> 
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 30_000  # kB
+
+
+# --- how the file is written -------------------------------------------------------------------
+
+
+def test_a_file_whose_encoding_is_guessed_waits_to_be_looked_at() -> None:
+    import_ = imported("sku;name\nA;Größe\n".encode("cp1252"))
+
+    assert (import_.state, import_.phase, import_.check_first) == ("PENDING", "checked", False)
+    assert import_.detected == {
+        "encoding": "windows-1252",
+        "encoding_from": "guess",
+        "delimiter": ";",
+        "quote": '"',
+        "header_line": 1,
+    }
+    assert not Product.objects.exists()
+
+    lease.request_apply(import_)
+
+    assert counts(run(import_)) == Counts(read=1, created=1)
+    assert names() == {"A": "Größe"}
+
+
+def test_a_file_whose_encoding_is_declared_is_applied() -> None:
+    imported("sku;name\nA;Größe\n".encode("cp1252"), encoding="windows-1252")
+
+    assert names() == {"A": "Größe"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress("Products\n\nsku,name\nA,Größe\n".encode()),
+        archives.zip_of({"p.csv": "sku|name\nA|Größe\n".encode("utf-16")}),
+        archives.xlsx([["Products"], ["sku", "name"], ["A", "Größe"]]),
+    ],
+)
+def test_a_file_is_applied_whatever_it_comes_in(content: bytes) -> None:
+    import_ = imported(content)
+
+    assert counts(import_) == Counts(read=1, created=1)
+    assert names() == {"A": "Größe"}
+    assert import_.bytes_read == import_.bytes_total == len(content)
+    assert import_.detected["container"] in ("gzip", "zip", "xlsx")
