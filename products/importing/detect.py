@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from charset_normalizer import from_bytes
-
 from products.importing import columns
 from products.importing.errors import FileError
 
@@ -158,6 +156,8 @@ def _guess(head: bytes) -> str:
     counts = Counter(b"".join(runs))
     merit, codec = max(((_explained(counts, *each), each[0]) for each in _LATIN_ENCODINGS), key=lambda found: found[0])
     if counts.total() > _LONG_RUN * len(runs) or merit < counts.total():
+        from charset_normalizer import from_bytes  # takes memory, and is hardly ever needed
+
         best = from_bytes(head[: head.rfind(b"\n") + 1] or head).best()
         if best is not None and not best.encoding.startswith(("utf", "ascii")):
             return codecs.lookup(best.encoding).name
@@ -262,7 +262,8 @@ def _has_single_quotes(lines: Sequence[str], delimiter: str) -> bool:
     cell = "'[^']*'"
     whole = re.compile(rf"{cell}(?:{part}{cell})*\s*")
     wrapped = re.compile(rf"(?:^|{part})'[^'{part}]*{part}[^']*'(?={part}|\s*$)")
-    return any(whole.fullmatch(line) for line in lines[:MAX_PREAMBLE]) or any(map(wrapped.search, lines))
+    marked = [line for line in lines if "'" in line]
+    return any(map(whole.fullmatch, marked[:MAX_PREAMBLE])) or any(map(wrapped.search, marked))
 
 
 def _judge(lines: Sequence[str], delimiter: str, quote: str, *, declared: bool) -> tuple[_Merit, Dialect]:
