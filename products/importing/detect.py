@@ -251,19 +251,23 @@ def _best(
 ) -> tuple[_Merit, Dialect]:
     found = []
     for each in delimiters:
-        marks = (quote,) if quote is not None else QUOTES if _has_single_quotes(lines, each) else QUOTES[:1]
+        marks = _quotes(lines, each) if quote is None else (quote,)
         found += [_judge(lines, each, mark, declared=declared) for mark in marks if mark != each]
     return max(found, key=lambda each: each[0])
 
 
-def _has_single_quotes(lines: Sequence[str], delimiter: str) -> bool:
-    """Whether `'` may be the quotation mark: all cells of a line stand in it, or one that has the delimiter does."""
+def _quotes(lines: Sequence[str], delimiter: str) -> tuple[str, ...]:
+    """The quotation marks that there may be, the likelier one first. An apostrophe is one only where all cells of
+    a line stand in it, or one does that has the delimiter in it, or the mark itself, written twice."""
     part = re.escape(delimiter)
     cell = "'[^']*'"
     whole = re.compile(rf"{cell}(?:{part}{cell})*\s*")
-    wrapped = re.compile(rf"(?:^|{part})'[^'{part}]*{part}[^']*'(?={part}|\s*$)")
+    wrapped = re.compile(rf"(?:^|{part})'(?:[^'{part}]*{part}[^']*|(?:[^'{part}]*'')+[^'{part}]*)'(?={part}|\s*$)")
     marked = [line for line in lines if "'" in line]
-    return any(map(whole.fullmatch, marked[:MAX_PREAMBLE])) or any(map(wrapped.search, marked))
+    if not any(map(whole.fullmatch, marked[:MAX_PREAMBLE])) and not any(map(wrapped.search, marked)):
+        return ('"',)
+    usual = re.compile(rf'(?:^|{part})"')
+    return ('"', "'") if any(map(usual.search, lines)) else ("'", '"')
 
 
 def _judge(lines: Sequence[str], delimiter: str, quote: str, *, declared: bool) -> tuple[_Merit, Dialect]:
