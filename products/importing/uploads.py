@@ -247,28 +247,29 @@ def append(upload: Upload, offset: int, blocks: Iterable[bytes], *, checksum: Ch
     of that, all or nothing is kept.
 
     Raises ConflictError if it does not go on at `offset`, TooLargeError for more bytes than were announced,
-    UploadLockedError, UploadGoneError, ChecksumError, NoSpaceError, and what `blocks` raises.
+    UploadLockedError, UploadGoneError, ChecksumError, OSError for a full disk, and what `blocks` raises.
     """
-    if upload.offset == upload.length and offset == upload.length:
-        _refuse_bytes(blocks)
+    if upload.offset == upload.length:  # an import may have the file
+        _refuse_elsewhere(upload, offset)
+        if any(blocks):
+            raise TooLargeError("The file is complete already: there can be no more bytes.", code="beyond_length")
         return upload
     with _Pen(path_of(upload.pk)) as pen:
         upload = _reread(upload)  # another may have written until now
-        if offset != upload.offset:
-            raise ConflictError(
-                f"Upload-Offset is {offset:,}, but there are {upload.offset:,} bytes here. Ask for the offset (HEAD) "
-                "and go on from there.",
-                code="offset_mismatch",
-            )
+        _refuse_elsewhere(upload, offset)
         _give_connection_back()
         _Part(upload, pen, checksum).take(blocks)
     return upload
 
 
-def _refuse_bytes(blocks: Iterable[bytes]) -> None:
-    """Nothing can follow on a complete file. Raises TooLargeError."""
-    if any(blocks):
-        raise TooLargeError("The file is complete already: there can be no more bytes.", code="beyond_length")
+def _refuse_elsewhere(upload: Upload, offset: int) -> None:
+    """Bytes go where the file ends. Raises ConflictError."""
+    if offset != upload.offset:
+        raise ConflictError(
+            f"Upload-Offset is {offset:,}, but there are {upload.offset:,} bytes here. Ask for the offset (HEAD) "
+            "and go on from there.",
+            code="offset_mismatch",
+        )
 
 
 def _give_connection_back() -> None:

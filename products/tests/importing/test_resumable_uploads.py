@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import stat
@@ -259,6 +260,22 @@ def test_one_has_only_so_many_at_a_time(ada: User, here: Path) -> None:
     begin(ada)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_that_begin_at_once_do_not_pass_the_limit(ada: User, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_UPLOADS", 5)
+
+    def begin_five() -> None:
+        for _ in range(5):
+            with contextlib.suppress(uploads.TooManyUploadsError):
+                begin(ada)
+
+    with aside(begin_five) as other:
+        begin_five()
+
+    assert other.error is None
+    assert Upload.objects.count() == len(files(here)) == 5
+
+
 @pytest.fixture
 def small_disk(file_store: Path) -> Iterator[Path]:
     """A file store of 80 megabytes."""
@@ -400,6 +417,8 @@ def test_what_an_import_has_taken_is_neither_deleted_nor_lost_when_it_expires(ad
 
     with pytest.raises(uploads.UploadTakenError, match="Cancel that instead"):
         uploads.terminate(upload)
+    with pytest.raises(ConflictError, match="there are 4 bytes here"):
+        uploads.append(upload, 0, [b"sku\n"])
     Upload.objects.update(expires_at=timezone.now())
     uploads.remove_expired()
 
