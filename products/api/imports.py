@@ -9,7 +9,7 @@ from typing import Any, cast
 from django.core.files.storage import default_storage
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,12 +21,13 @@ from common.openapi import problems
 from common.pagination import NewestFirst
 from products import progress
 from products.api import bodies
-from products.api.parameters import choice, person, refuse_unknown
+from products.api.parameters import choice, json_object, person, refuse_unknown
 from products.api.serializers import ApplyOptions, ImportDocument
+from products.api.uploads import find_upload
 from products.importing import lease
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
-from products.tasks import apply_import, start_import, undo_import
+from products.tasks import apply_import, import_upload, start_import, undo_import
 
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
@@ -65,7 +66,34 @@ FORM = {
     "required": ["file"],
     "properties": {"file": {"type": "string", "format": "binary"}, **OPTION_FIELDS},
 }
+UPLOAD = {
+    "type": "object",
+    "required": ["upload"],
+    "properties": {
+        "upload": {"type": "string", "description": "A finished upload: its id, or its address below `/files/`."},
+        **OPTION_FIELDS,
+        "mapping": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
 BINARY = {"type": "string", "format": "binary"}
+CSV_SHOWN = "sku,name,description,status\nLAMP-1,Oak lamp,Of oak,active\n"
+REQUESTS_SHOWN = [
+    OpenApiExample(
+        "A form", {"file": "products.csv", "mode": "update"}, request_only=True, media_type="multipart/form-data"
+    ),
+    OpenApiExample("The file itself", CSV_SHOWN, request_only=True, media_type="text/csv"),
+    OpenApiExample(
+        "A finished upload",
+        {
+            "upload": "/files/0190163d-8694-739b-aea5-966c26f8ad90",
+            "mode": "upsert",
+            "check_first": True,
+            "mapping": {"Artikel": "sku", "Farbe": "attributes.colour"},
+        },
+        request_only=True,
+        media_type="application/json",
+    ),
+]
 ACCEPTED = OpenApiResponse(
     ImportDocument, description="The file is kept and will be imported. `Location` names its import, to be asked again."
 )
@@ -83,9 +111,19 @@ def upload_schema(**how: Any) -> Any:
     ]
     return extend_schema(
         parameters=parameters,
-        request={"multipart/form-data": FORM, "text/csv": BINARY, "application/octet-stream": BINARY},
-        responses={202: ACCEPTED, **problems(411, 413, 415, 507)},
-        description="The options may be fields of the form or parameters of the address.",
+        request={
+            "multipart/form-data": FORM,
+            "text/csv": BINARY,
+            "application/octet-stream": BINARY,
+            "application/json": UPLOAD,
+        },
+        examples=REQUESTS_SHOWN,
+        responses={202: ACCEPTED, **problems(404, 409, 410, 411, 413, 415, 507)},
+        description=(
+            "The file is in the body, or has been uploaded before, in parts, to `/files/` (tus 1.0): then a JSON body "
+            "names that upload, and the same upload always gives the same import. The options may be fields of the "
+            "form or the JSON, or parameters of the address."
+        ),
         **how,
     )
 
@@ -135,9 +173,7 @@ class ImportViewSet(GenericViewSet):
     def create(self, request: Request) -> Response:
         refuse_unknown(request, [*OPTIONS, "file_name"])
         bodies.prepare(request._request)
-        options = _options(request)
-        chunks, file_name = bodies.file_of(request)
-        import_ = start_import(chunks, file_name=file_name, options=options, user=person(request))
+        import_ = _import_upload(request) if bodies.is_json(request) else _import_body(request)
         document = progress.document(import_)
         return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})
 
@@ -212,8 +248,23 @@ def visible_import(request: Request, import_id: str) -> Import:
         raise NotFoundError(f"There is no import {import_id!r} that you may see.") from None
 
 
-def _options(request: Request) -> ImportOptions:
-    """The options, out of the form if there is one, else out of the address."""
+def _import_body(request: Request) -> Import:
+    """An import of the file in the body. Its options are in the form if there is one, or in the address."""
     form = request.data if bodies.is_form(request) else {}
-    sources = (request.query_params, cast("Mapping[str, str]", form))
+    options = _options(request.query_params, cast("Mapping[str, str]", form))
+    chunks, file_name = bodies.file_of(request)
+    return start_import(chunks, file_name=file_name, options=options, user=person(request))
+
+
+def _import_upload(request: Request) -> Import:
+    """An import of a finished upload, which the JSON body names beside the options."""
+    body = json_object(request, ["upload", *OPTIONS])
+    options = _options(request.query_params, body)
+    if not body.get("upload"):
+        raise bodies.no_file()
+    upload = find_upload(request, body["upload"].rsplit("/", 1)[-1])
+    return import_upload(upload, options=options, user=person(request))
+
+
+def _options(*sources: Mapping[str, str]) -> ImportOptions:
     return ImportOptions.parse({name: source[name] for source in sources for name in OPTIONS if name in source})

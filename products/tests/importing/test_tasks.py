@@ -10,11 +10,13 @@ from datetime import timedelta
 import pytest
 from celery import current_app as app
 from django.db.models.functions import Now
+from pytest_django import Settings
 
+from accounts.models import User
 from products import tasks
-from products.importing import stager
+from products.importing import stager, uploads
 from products.importing.options import ImportOptions
-from products.models import Import
+from products.models import Import, Upload
 from products.tests.importing.imports import Counts, counts, numbered, read, received, staging_tables
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
@@ -58,6 +60,32 @@ def test_the_workers_are_told_of_a_new_import() -> None:
 
     assert messages() == [(str(import_.pk), f"('{import_.pk}',)")]
     assert import_.dispatched_at is not None
+
+
+def test_the_workers_are_told_once_of_the_import_of_an_upload() -> None:
+    ada = User.objects.create_user("ada")
+    upload = uploads.append(uploads.create(ada, None, length=4), 0, [b"sku\n"])
+
+    first, second = (tasks.import_upload(upload, options=ImportOptions(), user=ada) for _ in range(2))
+
+    assert first == second
+    assert [task_id for task_id, _ in messages()] == [str(first.pk)]
+
+
+def test_what_beat_sends_is_known_to_the_workers(settings: Settings) -> None:
+    app.loader.import_default_modules()
+
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        assert entry["task"] in app.tasks
+
+
+def test_expired_uploads_are_removed_on_schedule(settings: Settings) -> None:
+    uploads.create(User.objects.create_user("ada"), None, length=4)
+    Upload.objects.update(expires_at=Now())
+
+    app.tasks[settings.CELERY_BEAT_SCHEDULE["remove-expired-uploads"]["task"]]()
+
+    assert not Upload.objects.exists()
 
 
 @pytest.mark.usefixtures("queue_is_down")
