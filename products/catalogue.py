@@ -80,7 +80,7 @@ def _judge(fields: Mapping[str, Any]) -> ProductRow | list[RowError]:
     """What an import would say to a row with these cells."""
     cells = {SKU.name: PASSES, **{column.name: fields[column.name] for column in COLUMNS if column.name in fields}}
     layout = Layout(tuple(cells), {name: position for position, name in enumerate(cells)}, ())
-    return make_validator(layout)(1, list(cells.values()))
+    return make_validator(layout, marked=False)(1, list(cells.values()))
 
 
 # --- one product -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from products.importing.stager import changes_table, staging_table
+from products.importing.statements import statement
 from products.models import Import, Product, ProductChange
 
 FIELDS = ("name", "description", "status", "attributes")
@@ -80,7 +81,8 @@ class _PlannedChanges:
         # The names are ours, and so are the conditions; what somebody typed is a parameter.
         sql = f"""
             SELECT c.line_number, c.action, c.version, coalesce(p.sku, s.sku),
-                   p.name, p.description, p.status, p.attributes, s.name, s.description, s.status, s.attributes
+                   p.name, p.description, p.status, p.attributes, s.name, s.description, s.status,
+                   CASE WHEN p.id IS NULL OR s.attributes IS NULL THEN s.attributes ELSE {statement("new_attributes")} END
               FROM {changes_table(self.import_)} AS c
               LEFT JOIN {staging_table(self.import_)} AS s ON s.line_number = c.line_number
               LEFT JOIN products_product AS p ON p.id = c.product_id
@@ -103,7 +105,8 @@ class _PlannedChanges:
         if self.wanted.field:
             name = FIELDS[FIELDS.index(self.wanted.field)]
             deactivated = " OR c.action = 'deactivated'" if name == "status" else ""
-            conditions.append(f"(s.{name} IS NOT NULL AND s.{name} IS DISTINCT FROM p.{name}{deactivated})")
+            new = statement("new_attributes") if name == "attributes" else f"s.{name}"
+            conditions.append(f"(s.{name} IS NOT NULL AND {new} IS DISTINCT FROM p.{name}{deactivated})")
         return conditions, parameters
 
 
@@ -117,7 +120,7 @@ def _planned(key: int, action: str, version: int, sku: str, *values: Any) -> Cha
         new["attributes"] = {name: value for name, value in (given or {}).items() if value is not None}
         fields = {name: {"old": None, "new": new[name]} for name in FIELDS}
     else:
-        new["attributes"] = None if given is None else _merged(old["attributes"], given)
+        new["attributes"] = given
         fields = {
             name: {"old": old[name], "new": new[name]}
             for name in FIELDS
@@ -130,11 +133,6 @@ def _planned(key: int, action: str, version: int, sku: str, *values: Any) -> Cha
 def _json(value: Any) -> Any:
     """A raw cursor gives JSON as text."""
     return json.loads(value) if isinstance(value, str) else value
-
-
-def _merged(old: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The attributes after those of a file; null takes one away."""
-    return {name: value for name, value in {**old, **given}.items() if not (name in given and value is None)}
 
 
 @dataclass(frozen=True)
