@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypedDict
 from django.db import connection
 from django.db.models import Q, QuerySet
 
+from accounts.models import User
+from common.errors import NotFoundError
+from products.catalogue import deleted_with_sku, with_sku
 from products.importing.stager import changes_table, staging_table
 from products.importing.statements import statement
 from products.models import Import, Product, ProductChange
@@ -82,7 +85,9 @@ class _PlannedChanges:
         sql = f"""
             SELECT c.line_number, c.action, c.version, coalesce(p.sku, s.sku),
                    p.name, p.description, p.status, p.attributes, s.name, s.description, s.status,
-                   CASE WHEN p.id IS NULL OR s.attributes IS NULL THEN s.attributes ELSE {statement("new_attributes")} END
+                   CASE WHEN p.id IS NULL OR s.attributes IS NULL THEN s.attributes
+                        ELSE {statement("new_attributes")}
+                   END
               FROM {changes_table(self.import_)} AS c
               LEFT JOIN {staging_table(self.import_)} AS s ON s.line_number = c.line_number
               LEFT JOIN products_product AS p ON p.id = c.product_id
@@ -170,6 +175,70 @@ def history_of(product_id: int, *, limit: int) -> list[ProductChange]:
     """The newest changes of one product, newest first."""
     changes = ProductChange.objects.of_product(product_id)
     return list(changes.order_by("-id")[:limit])
+
+
+class SourceImport(TypedDict):
+    """The import that made a change."""
+
+    id: str
+    file_name: str | None
+    """Null where the one who asks may not see the import."""
+
+
+class HistoryDocument(ChangeDocument):
+    """One change of one product: what, by whom, and when. `key` orders a history, newest first."""
+
+    changed_by: str | None
+    changed_at: str
+    source_import: SourceImport | None
+
+
+@dataclass(frozen=True)
+class History:
+    """The changes of one product, newest first, a page at a time."""
+
+    product_id: int
+    visible: QuerySet[Import]
+    """The imports of which more may be told than that they were it."""
+
+    @classmethod
+    def of_sku(cls, sku: str, visible: QuerySet[Import]) -> History:
+        """Of the product with this sku or, where there is none now, of the last one that had it.
+        Raises NotFoundError."""
+        now = with_sku(sku).values_list("id", flat=True).first()
+        if now is None:
+            now = deleted_with_sku(sku).order_by("-id").values_list("product_id", flat=True).first()
+        if now is None:
+            raise NotFoundError(f"There is no product with the sku {sku!r}, and there was none.")
+        return cls(now, visible)
+
+    def page(self, *, after: int | None, before: int | None, limit: int) -> list[HistoryDocument]:
+        """Up to `limit` changes: the first ones after a key, or the last ones before it. Keys are negative ids."""
+        older_than = -after if after is not None else None
+        newer_than = -before if before is not None else None
+        found = ProductChange.objects.of_product(self.product_id, older_than=older_than, newer_than=newer_than)
+        changes = list(found.order_by("id" if newer_than is not None else "-id")[:limit])
+        return self._documents(changes[::-1] if newer_than is not None else changes)
+
+    def _documents(self, changes: list[ProductChange]) -> list[HistoryDocument]:
+        actors = User.objects.in_bulk({change.actor_id for change in changes if change.actor_id})
+        files = self.visible.in_bulk({change.import_id for change in changes if change.import_id})
+        documents: list[HistoryDocument] = []
+        for change, described_ in zip(changes, described(changes), strict=True):
+            actor, file = actors.get(change.actor_id or 0), files.get(change.import_id)
+            source: SourceImport | None = None
+            if change.import_id:
+                source = {"id": str(change.import_id), "file_name": file.file_name if file else None}
+            documents.append(
+                {
+                    **described_,
+                    "key": -change.id,
+                    "changed_by": actor.get_username() if actor else None,
+                    "changed_at": change.changed_at.isoformat(),
+                    "source_import": source,
+                }
+            )
+        return documents
 
 
 def described(changes: Iterable[ProductChange]) -> list[ChangeDocument]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 MARK = "'"
-STARTS = "=+\\-@\t\r\n＝＋－＠"  # noqa: RUF001 - the full-width forms are meant
+STARTS = "=+\\-@\t\r\n＝＋－＠"
 """Characters that begin a formula, as within the brackets of a regular expression."""
 PLAIN_NUMBER = "[+-][0-9]+([.,][0-9]+)*"
 """Numbers with a sign, which are no formulas."""
