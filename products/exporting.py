@@ -13,9 +13,9 @@ import io
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO, Any
 
-import xlsxwriter
 from django.db import connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -23,11 +23,10 @@ from common.errors import FieldError, InvalidInputError
 from products.importing.columns import ATTRIBUTE, ATTRIBUTE_LIMIT, target_problem
 from products.importing.formulas import NEEDS_MARK
 from products.selection import Selection
+from products.workbooks import SHEET_CELL, SHEET_ROWS, write_sheet
 
 MAX_ATTRIBUTES = 150
 """Columns of attributes. With more of the longest values, a row could be too long for an import (`lines.MAX_ROW`)."""
-SHEET_ROWS, SHEET_CELL = 1_048_576, 32_767
-"""Rows of a sheet, its header included, and characters of a cell: Excel's limits, and those of its format."""
 SECONDS = 3600
 """A file may take so long to make, also where its reader is slow. A page's statements may take far less
 (WEB_STATEMENT_TIMEOUT); this one is about all products, and holds up nobody: all that it keeps from being done is
@@ -123,13 +122,9 @@ def write_workbook(export: Export, file: IO[bytes]) -> None:
         names = attribute_names(session, export)
         _refuse_what_no_sheet_holds(session, export)
         statement, parameters = _select(export, names)
-        options = {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False, "in_memory": False}
-        with xlsxwriter.Workbook(file, options) as book, session.cursor() as cursor:
-            sheet = book.add_worksheet("products")
-            _write_row(sheet.write_string, 0, headers(export, names))
-            with cursor.copy(f"COPY ({statement}) TO STDOUT", parameters) as rows:
-                for number, row in enumerate(rows.rows(), start=1):
-                    _write_row(sheet.write_string, number, row)
+        with session.cursor() as cursor, cursor.copy(f"COPY ({statement}) TO STDOUT", parameters) as rows:
+            header = headers(export, names)
+            write_sheet(file, "products", chain([header], rows.rows()), columns=len(header))
 
 
 # --- columns -----------------------------------------------------------------------------------
@@ -142,9 +137,9 @@ def attribute_names(session: BaseDatabaseWrapper, export: Export) -> list[str]:
         return []
     products = export.selection.products().exclude(attributes={}).order_by().values("attributes")
     statement, parameters = products.query.sql_with_params()
-    keys = f"SELECT DISTINCT jsonb_object_keys(attributes) FROM ({statement}) AS product LIMIT {MAX_ATTRIBUTES + 1}"
+    keys = f"SELECT DISTINCT jsonb_object_keys(attributes) FROM ({statement}) AS product LIMIT %s"  # noqa: S608
     with session.cursor() as cursor:
-        cursor.execute(keys, parameters)
+        cursor.execute(keys, [*parameters, MAX_ATTRIBUTES + 1])
         names = sorted(name for (name,) in cursor.fetchall())
     if len(names) > MAX_ATTRIBUTES:
         raise InvalidInputError(
@@ -167,10 +162,9 @@ def _select(export: Export, names: list[str]) -> tuple[str, tuple[Any, ...]]:
     values = "".join(f", attributes ->> %s AS attribute_{number}" for number in range(len(names)))
     cells = [cell for column in export.columns for cell in _cells(column, len(names), NEEDS_MARK[export.formulas])]
     # Ordered within, where the values of the attributes are looked up, which is done once for each.
-    return (
-        f"SELECT {', '.join(cells)} FROM ("  # noqa: S608 - the names are ours, what is looked for is a parameter
-        f"SELECT chosen.*{values} FROM ({chosen}) AS chosen ORDER BY id) AS product ORDER BY id"
-    ), (*names, *parameters)
+    # The names are ours; those of attributes, and what is looked for, are parameters.
+    inner = f"SELECT chosen.*{values} FROM ({chosen}) AS chosen ORDER BY id"  # noqa: S608
+    return f"SELECT {', '.join(cells)} FROM ({inner}) AS product ORDER BY id", (*names, *parameters)  # noqa: S608
 
 
 def _stored(export: Export) -> list[str]:
@@ -201,12 +195,6 @@ def _header_line(export: Export, names: list[str]) -> bytes:
 
 
 # --- workbooks ---------------------------------------------------------------------------------
-
-
-def _write_row(write: Any, number: int, values: Any) -> None:
-    for position, value in enumerate(values):
-        if value:
-            write(number, position, value)
 
 
 def _refuse_what_no_sheet_holds(session: BaseDatabaseWrapper, export: Export) -> None:
