@@ -21,6 +21,7 @@ from python_calamine import CalamineWorkbook
 
 from common.errors import InvalidInputError
 from products import catalogue
+from products.changes import ChangeFilter, changes_of
 from products.exporting import (
     MAX_ATTRIBUTES,
     Export,
@@ -356,6 +357,33 @@ def test_an_attribute_keeps_its_type_where_the_cell_can_be_read_as_one(value: An
 
     assert counts(imported(buffer.getvalue())).updated == 1
     assert Product.objects.get().attributes == {"price": after, "other": "text"}
+
+
+def test_a_check_shows_what_becomes_of_attributes_by_their_types() -> None:
+    make("A-1", attributes={"price": 49.5, "size": "L", "old": [1]})
+    make("B-2", attributes={"price": 5})
+    text = "sku,name,attributes.price,attributes.old\nA-1,,59.5,\nB-2,,5.0,\nC-3,Chair,7,\n"
+
+    import_ = imported(text, check_first="true", empty_cells="clear")
+
+    changes = changes_of(import_, ChangeFilter()).page(after=None, before=None, limit=10)
+    assert [(change["sku"], change["fields"]["attributes"]) for change in changes] == [
+        ("A-1", {"old": {"price": 49.5, "size": "L", "old": [1]}, "new": {"price": 59.5, "size": "L"}}),
+        ("C-3", {"old": None, "new": {"price": "7"}}),
+    ]
+    only = changes_of(import_, ChangeFilter(field="attributes")).page(after=None, before=None, limit=10)
+    assert [change["sku"] for change in only] == ["A-1"]
+
+
+def test_a_rejected_row_names_its_product_also_with_a_mark_before_its_sku() -> None:
+    make("=A-1")
+    make("'=B-2")
+    make("C-3")
+
+    import_ = imported("sku,status\n'=A-1,sold\n''=B-2,sold\n", mode="sync", max_rejects="none")
+
+    changes = changes_of(import_, ChangeFilter()).page(after=None, before=None, limit=10)
+    assert [(change["sku"], change["action"]) for change in changes] == [("C-3", "deactivated")]
 
 
 def test_an_unset_attribute_is_set_and_an_emptied_one_goes() -> None:
