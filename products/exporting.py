@@ -11,12 +11,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO, Any
 
-from django.db import connection, models
+from django.db import DatabaseError, InterfaceError, connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from common.errors import FieldError, InvalidInputError
@@ -234,6 +234,8 @@ def _snapshot() -> Iterator[BaseDatabaseWrapper]:
             cursor.execute(f"SET LOCAL transaction_timeout = '{SECONDS}s'")
         yield session
     finally:
+        with suppress(DatabaseError, InterfaceError):  # it may be gone
+            session.rollback()
         session.close()
 
 

@@ -69,7 +69,10 @@ def _make_attributes(layout: Layout, *, clear_empty: bool) -> Callable[[int, lis
         found: dict[str, str | None] = {}
         errors: list[RowError] = []
         for name, position in positions:
-            text = without_mark(values[position]).strip()
+            text = values[position]
+            if "(" > text >= "'":  # begins with an apostrophe
+                text = without_mark(text)
+            text = text.strip()
             if text:
                 found[name] = text
                 control = _control_in_text(text)
