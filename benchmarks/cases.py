@@ -178,6 +178,29 @@ class Cases:
         document, _ = self.service.upload(self.file("sorted", 10))
         self.service.cancel(document["id"])
 
+    # --- exports -------------------------------------------------------------------------------
+
+    def exports(self, repeats: int) -> None:
+        """Seconds and memory of the web process, whose answer a client takes as fast as it comes."""
+        self._fill_catalogue(SMALL)
+        for ending in ("csv", "xlsx"):
+            self.service.restart("web")
+            self.service.await_web()
+            self._warm_up()
+            tree = self.service.tree("web")
+            tree.await_steady()
+            idle, size = tree.resident(), 0
+            with watch(tree) as growth:
+                for _ in range(repeats):
+                    size, seconds = self.service.export(ending)
+                    self.seconds[f"export {ending}"].append(seconds)
+            self.other["export memory"][f"export {ending}"] = {
+                **growth.as_mb(),
+                "idle_mb": round(idle / 2**20, 1),
+                "file_bytes": size,
+            }
+        database.empty_catalogue(self.connection)
+
     # --- a large catalogue ---------------------------------------------------------------------
 
     def large(self, repeats: int) -> None:

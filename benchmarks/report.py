@@ -138,6 +138,16 @@ def _apply(results: Results) -> str:
     return f"Applying a check in which every row is new: {ratio:.2f} x raw COPY, {spread(seconds['apply shuffled'])} s."
 
 
+def exports(results: Results) -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, facts in results["other"].get("export memory", {}).items():
+            seconds = results["seconds"][name]
+            per_second = results["rows"] / median(seconds)
+            yield name, f"{facts['file_bytes'] / 1e6:,.0f} MB", spread(seconds), f"{per_second:,.0f}"
+
+    return table(("export", "size", "seconds: median (lowest–highest)", "rows a second"), rows())
+
+
 def page(results: Results) -> str:
     """The whole of docs/performance.md."""
     machine = results["machine"]
@@ -162,6 +172,8 @@ def page(results: Results) -> str:
         "worker_memory": memory(results["other"].get("worker memory", {}), WORKER_GOAL_MB, "rows"),
         "web_memory": memory(results["other"].get("web memory", {}), WEB_GOAL_MB, "upload"),
         "uploads": uploads(results),
+        "exports": exports(results),
+        "export_memory": memory(results["other"].get("export memory", {}), WEB_GOAL_MB, "export"),
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, value in values.items():

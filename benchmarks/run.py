@@ -29,7 +29,7 @@ from service import BenchmarkError, Service
 
 RESULTS = PROJECT / "benchmarks" / "results"
 PAGE = PROJECT / "docs" / "performance.md"
-PARTS = ("copy", "imports", "peers", "memory", "uploads")
+PARTS = ("copy", "imports", "peers", "memory", "uploads", "exports")
 QUICK_ROWS, QUICK_REPEATS = 50_000, 3
 
 
@@ -69,6 +69,8 @@ def measure(cases: Cases, wanted: argparse.Namespace) -> None:
             step(f"memory of the worker, {rows:,} rows", lambda rows=rows: cases.worker_memory(rows))
     if "uploads" in parts:
         step("uploads", lambda: cases.uploads(wanted.repeats))
+    if "exports" in parts:
+        step("exports", lambda: cases.exports(wanted.repeats))
     if wanted.large:
         step("a large catalogue", lambda: cases.large(min(wanted.repeats, 3)))
 

@@ -119,6 +119,18 @@ class Service:
             raise BenchmarkError(f"the upload was answered {response.status_code}: {response.text[:300]}")
         return dict(response.json()), seconds
 
+    def export(self, ending: str) -> tuple[int, float]:
+        """Download the whole catalogue: bytes, and seconds from the request to the last of them."""
+        started = time.perf_counter()
+        path = f"{self.address}/api/v1/products/export.{ending}"
+        with self.session.get(path, stream=True, timeout=300) as response:
+            response.raise_for_status()
+            size = sum(map(len, response.iter_content(1 << 20)))
+            seconds = time.perf_counter() - started
+        if size != int(response.headers["Content-Length"]):
+            raise BenchmarkError(f"the export broke off after {size:,} bytes")
+        return size, seconds
+
     def cancel(self, import_id: str) -> None:
         self.session.post(f"{self.address}/api/v1/imports/{import_id}/cancel/", timeout=60).raise_for_status()
 

@@ -77,6 +77,7 @@ class Attempt:
         stager.create(claimed)
         self.stream = path.open("rb")
         self.reader = open_reader(self.stream, total_bytes=claimed.bytes_total)
+        self.sku_at = self.reader.layout.positions["sku"]
         self.chunks: list[Any] = []
 
     def stage(self) -> None:
@@ -87,31 +88,30 @@ class Attempt:
     def find_duplicates(self) -> None:
         from products.importing import comparer, stager
 
-        list(comparer.take_duplicates(stager.staging_table(self.import_), self.reader.layout))
+        list(comparer.take_duplicates(stager.staging_table(self.import_), self.reader.layout, self.import_.duplicates))
 
     def merge(self) -> None:
         from django.db import transaction
 
         from products.importing.merger import Merger
 
-        merger = Merger(self.import_, self.reporter)
+        merger = Merger(self.import_, self.reporter, self.sku_at)
         with transaction.atomic():
             merger.open()
-            merger.merge(self.chunks)
+            merger.settle(self.chunks)
             merger.finish()
 
     def explain(self) -> list[str]:
         """How the database merges the second chunk. Undone."""
         from django.db import connection, transaction
 
-        from products.importing import stager
         from products.importing.merger import Merger
         from products.importing.statements import statement
 
-        merger = Merger(self.import_, self.reporter)
-        sql = statement("merge_chunk", staging=stager.staging_table(self.import_))
+        merger = Merger(self.import_, self.reporter, self.sku_at)
+        sql = statement("merge_chunk", **merger.names)
         chunk = self.chunks[min(1, len(self.chunks) - 1)]
-        values = {**merger.parameters, "first_line": chunk.first_line, "last_line": chunk.last_line}
+        values = merger.parameters_of(chunk)
         with transaction.atomic(), connection.cursor() as cursor:
             merger.open()
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, WAL, COSTS OFF) {sql}", values)

@@ -39,10 +39,19 @@ PASSES = "active"
 
 
 def with_sku(sku: str) -> QuerySet[Product]:
-    """The product with this sku, in whatever case it is written. PostgreSQL lowers both sides, so
-    that the index answers and the two can't disagree about a letter."""
+    """The product with this sku, in whatever case it is written."""
+    return Product.objects.filter(_is_sku(sku))
+
+
+def deleted_with_sku(sku: str) -> QuerySet[ProductChange]:
+    """The deletions of products with this sku."""
+    return ProductChange.objects.filter(_is_sku(sku), action=ProductChange.Action.DELETED)
+
+
+def _is_sku(sku: str) -> Exact:
+    """PostgreSQL lowers both sides, so that the index answers and the two can't disagree about a letter."""
     text = normalize("NFC", sku).strip().replace("\0", "")
-    return Product.objects.filter(Exact(Lower("sku"), Lower(Value(text))))
+    return Exact(Lower("sku"), Lower(Value(text)))
 
 
 def product_with_sku(sku: str) -> Product:
@@ -80,7 +89,7 @@ def _judge(fields: Mapping[str, Any]) -> ProductRow | list[RowError]:
     """What an import would say to a row with these cells."""
     cells = {SKU.name: PASSES, **{column.name: fields[column.name] for column in COLUMNS if column.name in fields}}
     layout = Layout(tuple(cells), {name: position for position, name in enumerate(cells)}, ())
-    return make_validator(layout)(1, list(cells.values()))
+    return make_validator(layout, marked=False)(1, list(cells.values()))
 
 
 # --- one product -------------------------------------------------------------------------------

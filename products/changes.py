@@ -11,7 +11,11 @@ from typing import Any, Protocol, TypedDict
 from django.db import connection
 from django.db.models import Q, QuerySet
 
+from accounts.models import User
+from common.errors import NotFoundError
+from products.catalogue import deleted_with_sku, with_sku
 from products.importing.stager import changes_table, staging_table
+from products.importing.statements import statement
 from products.models import Import, Product, ProductChange
 
 FIELDS = ("name", "description", "status", "attributes")
@@ -80,7 +84,10 @@ class _PlannedChanges:
         # The names are ours, and so are the conditions; what somebody typed is a parameter.
         sql = f"""
             SELECT c.line_number, c.action, c.version, coalesce(p.sku, s.sku),
-                   p.name, p.description, p.status, p.attributes, s.name, s.description, s.status, s.attributes
+                   p.name, p.description, p.status, p.attributes, s.name, s.description, s.status,
+                   CASE WHEN p.id IS NULL OR s.attributes IS NULL THEN s.attributes
+                        ELSE {statement("new_attributes")}
+                   END
               FROM {changes_table(self.import_)} AS c
               LEFT JOIN {staging_table(self.import_)} AS s ON s.line_number = c.line_number
               LEFT JOIN products_product AS p ON p.id = c.product_id
@@ -103,7 +110,8 @@ class _PlannedChanges:
         if self.wanted.field:
             name = FIELDS[FIELDS.index(self.wanted.field)]
             deactivated = " OR c.action = 'deactivated'" if name == "status" else ""
-            conditions.append(f"(s.{name} IS NOT NULL AND s.{name} IS DISTINCT FROM p.{name}{deactivated})")
+            new = statement("new_attributes") if name == "attributes" else f"s.{name}"
+            conditions.append(f"(s.{name} IS NOT NULL AND {new} IS DISTINCT FROM p.{name}{deactivated})")
         return conditions, parameters
 
 
@@ -117,7 +125,7 @@ def _planned(key: int, action: str, version: int, sku: str, *values: Any) -> Cha
         new["attributes"] = {name: value for name, value in (given or {}).items() if value is not None}
         fields = {name: {"old": None, "new": new[name]} for name in FIELDS}
     else:
-        new["attributes"] = None if given is None else _merged(old["attributes"], given)
+        new["attributes"] = given
         fields = {
             name: {"old": old[name], "new": new[name]}
             for name in FIELDS
@@ -130,11 +138,6 @@ def _planned(key: int, action: str, version: int, sku: str, *values: Any) -> Cha
 def _json(value: Any) -> Any:
     """A raw cursor gives JSON as text."""
     return json.loads(value) if isinstance(value, str) else value
-
-
-def _merged(old: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The attributes after those of a file; null takes one away."""
-    return {name: value for name, value in {**old, **given}.items() if not (name in given and value is None)}
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,70 @@ def history_of(product_id: int, *, limit: int) -> list[ProductChange]:
     """The newest changes of one product, newest first."""
     changes = ProductChange.objects.of_product(product_id)
     return list(changes.order_by("-id")[:limit])
+
+
+class SourceImport(TypedDict):
+    """The import that made a change."""
+
+    id: str
+    file_name: str | None
+    """Null where the one who asks may not see the import."""
+
+
+class HistoryDocument(ChangeDocument):
+    """One change of one product: what, by whom, and when. `key` orders a history, newest first."""
+
+    changed_by: str | None
+    changed_at: str
+    source_import: SourceImport | None
+
+
+@dataclass(frozen=True)
+class History:
+    """The changes of one product, newest first, a page at a time."""
+
+    product_id: int
+    visible: QuerySet[Import]
+    """The imports of which more may be told than that they were it."""
+
+    @classmethod
+    def of_sku(cls, sku: str, visible: QuerySet[Import]) -> History:
+        """Of the product with this sku or, where there is none now, of the last one that had it.
+        Raises NotFoundError."""
+        now = with_sku(sku).values_list("id", flat=True).first()
+        if now is None:
+            now = deleted_with_sku(sku).order_by("-id").values_list("product_id", flat=True).first()
+        if now is None:
+            raise NotFoundError(f"There is no product with the sku {sku!r}, and there was none.")
+        return cls(now, visible)
+
+    def page(self, *, after: int | None, before: int | None, limit: int) -> list[HistoryDocument]:
+        """Up to `limit` changes: the first ones after a key, or the last ones before it. Keys are negative ids."""
+        older_than = -after if after is not None else None
+        newer_than = -before if before is not None else None
+        found = ProductChange.objects.of_product(self.product_id, older_than=older_than, newer_than=newer_than)
+        changes = list(found.order_by("id" if newer_than is not None else "-id")[:limit])
+        return self._documents(changes[::-1] if newer_than is not None else changes)
+
+    def _documents(self, changes: list[ProductChange]) -> list[HistoryDocument]:
+        actors = User.objects.in_bulk({change.actor_id for change in changes if change.actor_id})
+        files = self.visible.in_bulk({change.import_id for change in changes if change.import_id})
+        documents: list[HistoryDocument] = []
+        for change, described_ in zip(changes, described(changes), strict=True):
+            actor, file = actors.get(change.actor_id or 0), files.get(change.import_id)
+            source: SourceImport | None = None
+            if change.import_id:
+                source = {"id": str(change.import_id), "file_name": file.file_name if file else None}
+            documents.append(
+                {
+                    **described_,
+                    "key": -change.id,
+                    "changed_by": actor.get_username() if actor else None,
+                    "changed_at": change.changed_at.isoformat(),
+                    "source_import": source,
+                }
+            )
+        return documents
 
 
 def described(changes: Iterable[ProductChange]) -> list[ChangeDocument]:

@@ -7,6 +7,8 @@ from typing import Any
 from django.urls import path
 
 from products.api.changes import ChangesViewSet
+from products.api.exports import ExportViewSet
+from products.api.history import HistoryViewSet
 from products.api.imports import ImportViewSet
 from products.api.originals import OriginalImportViewSet, OriginalProductViewSet
 from products.api.products import ProductViewSet
@@ -29,6 +31,9 @@ def with_or_without_slash(route: str, view_set: Any, actions: dict[str, str]) ->
 
 urlpatterns = [
     path("api/v1/products/", product_list, name="product-list"),
+    path("api/v1/products/export.csv", ExportViewSet.as_view({"get": "csv"}), name="product-export-csv"),
+    path("api/v1/products/export.xlsx", ExportViewSet.as_view({"get": "xlsx"}), name="product-export-xlsx"),
+    path("api/v1/products/<path:sku>/history/", HistoryViewSet.as_view({"get": "list"}), name="product-history"),
     path("api/v1/products/<path:sku>/", product_detail, name="product-detail"),
     path("api/v1/imports/", ImportViewSet.as_view({"get": "list", "post": "create"}), name="api-import-list"),
     path("api/v1/imports/<str:import_id>/", ImportViewSet.as_view({"get": "retrieve"}), name="api-import-detail"),

@@ -38,6 +38,9 @@ def test_it_names_every_documented_address(schema: dict[str, Any]) -> None:
     assert {
         "/api/v1/products/",
         "/api/v1/products/{sku}/",
+        "/api/v1/products/{sku}/history/",
+        "/api/v1/products/export.csv",
+        "/api/v1/products/export.xlsx",
         "/api/v1/imports/",
         "/api/v1/imports/{import_id}/",
         "/api/v1/imports/{import_id}/cancel/",

@@ -15,16 +15,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.models import Scope
+from accounts.models import Scope, User
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import NewestFirst
 from products import progress
 from products.api import bodies
 from products.api.parameters import choice, json_object, person, refuse_unknown
-from products.api.serializers import ApplyOptions, ImportDocument
+from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
-from products.importing import lease
+from products.importing import lease, twins
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
 from products.tasks import apply_import, import_upload, start_import, undo_import
@@ -136,7 +136,7 @@ def upload_schema(**how: Any) -> Any:
         responses={200: ImportDocument(many=True), **problems()},
     ),
     create=upload_schema(summary="Import a file"),
-    retrieve=extend_schema(summary="Read an import", parameters=[ID], responses={200: ImportDocument, **problems(404)}),
+    retrieve=extend_schema(summary="Read an import", parameters=[ID], responses={200: ImportDetail, **problems(404)}),
 )
 @extend_schema(tags=["imports"])
 class ImportViewSet(GenericViewSet):
@@ -168,7 +168,8 @@ class ImportViewSet(GenericViewSet):
         return self.get_paginated_response([progress.document(import_) for import_ in page])
 
     def retrieve(self, request: Request, import_id: str) -> Response:
-        return Response(progress.document(visible_import(request, import_id)))
+        import_ = visible_import(request, import_id)
+        return Response({**progress.document(import_), "same_as": _same_as(import_, person(request))})
 
     def create(self, request: Request) -> Response:
         refuse_unknown(request, [*OPTIONS, "file_name"])
@@ -246,6 +247,19 @@ def visible_import(request: Request, import_id: str) -> Import:
         return imports.get(pk=uuid.UUID(import_id))
     except (ValueError, Import.DoesNotExist):
         raise NotFoundError(f"There is no import {import_id!r} that you may see.") from None
+
+
+def _same_as(import_: Import, user: User) -> dict[str, Any] | None:
+    twin = twins.earlier(import_, user)
+    if twin is None:
+        return None
+    document = progress.document(twin)
+    return {
+        "id": document["id"],
+        "file_name": document["file_name"],
+        "finished_at": document["finished_at"],
+        "created_by": document["created_by"],
+    }
 
 
 def _import_body(request: Request) -> Import:

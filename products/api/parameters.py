@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 PAGING = frozenset({"cursor", "page_size", "format"})
 
 
-def refuse_unknown(request: Request, known: Iterable[str] = ()) -> None:
+def refuse_unknown(request: Request, known: Iterable[str] = (), *, paged: bool = True) -> None:
     """Raise InvalidInputError if the address holds a parameter that means nothing here: a mistyped
-    filter must not look like one that found everything."""
+    filter must not look like one that found everything. What is not `paged` has no `cursor`, either."""
+    paging = PAGING if paged else frozenset()
     names = sorted({*known})
-    unknown = [name for name in request.query_params if name not in PAGING and name not in names]
+    unknown = [name for name in request.query_params if name not in paging and name not in names]
     if unknown:
-        allowed = ", ".join(sorted({*names, "cursor", "page_size"}))
+        allowed = ", ".join(sorted({*names, *(("cursor", "page_size") if paged else ())}))
         raise InvalidInputError(
             f"There is no parameter {unknown[0]!r} here. There are: {allowed}.",
             code="unknown_parameter",

@@ -29,7 +29,10 @@ SKU = OpenApiParameter(
     "sku",
     OpenApiTypes.STR,
     OpenApiParameter.PATH,
-    description="In upper or lower case, percent-encoded; it may hold slashes.",
+    description=(
+        "In upper or lower case, percent-encoded; it may hold slashes. One that ends in `/history` is reached "
+        "by `/products/id/{sku}`."
+    ),
 )
 FILTERS = [
     OpenApiParameter(

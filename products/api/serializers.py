@@ -188,6 +188,24 @@ class ImportDocument(serializers.Serializer):
     links = ImportLinks()
 
 
+class SameFile(serializers.Serializer):
+    """An earlier import of a file with the same bytes."""
+
+    id = serializers.UUIDField()
+    file_name = serializers.CharField()
+    finished_at = serializers.DateTimeField()
+    created_by = serializers.CharField(allow_null=True)
+
+
+class ImportDetail(ImportDocument):
+    """An import, and whether its file was imported before."""
+
+    same_as = SameFile(
+        allow_null=True,
+        help_text="The last import of the same bytes that was applied, is not undone and is yours to see.",
+    )
+
+
 class ApplyOptions(serializers.Serializer):
     """What may be said when a checked import is applied."""
 

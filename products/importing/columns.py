@@ -136,9 +136,13 @@ def header_name(header: Sequence[str], position: int) -> str:
 
 
 def target_of(name: str, mapping: Mapping[str, str]) -> str:
-    """Where the column of this header goes: as the mapping says, else to the column that goes by it; "" is nowhere."""
+    """Where the column of this header goes: as the mapping says, else to the column that goes by it, or to the
+    attribute that it names, as `attributes.NAME`; "" is nowhere."""
     if name in mapping:
         return mapping[name]
+    if name[: len(ATTRIBUTE)].casefold() == ATTRIBUTE:
+        target = ATTRIBUTE + name[len(ATTRIBUTE) :].strip()
+        return "" if target_problem(target) else target
     column = find(name)
     return column.name if column else ""
 

@@ -13,6 +13,7 @@ from django.db import connection
 from products.catalogue import CATALOGUE_LOCK
 from products.importing import validator
 from products.importing.errors import FileError
+from products.importing.formulas import MARK_OF_CELL
 from products.importing.options import MaxRejects
 from products.importing.reporter import Reporter
 from products.importing.stager import Chunk, changes_table, staging_table
@@ -62,6 +63,7 @@ class Settler:
             "may_create": self.import_.mode != Import.Mode.UPDATE,
             "may_update": self.import_.mode != Import.Mode.CREATE,
             "sku_at": self.sku_at,
+            "mark": MARK_OF_CELL,
         }
 
     def open(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from unicodedata import is_normalized, normalize
 
 from products.importing.columns import ATTRIBUTE, ATTRIBUTE_LIMIT, DESCRIPTION, NAME, SKU, STATUS, Column, Layout
+from products.importing.formulas import without_mark
 from products.importing.rows import ProductRow, RowError
 
 ROW_ERROR_CODES = {
@@ -35,14 +36,17 @@ _STATUSES: dict[str, str | None] = {"": None, **STATUS.values}
 _UNKNOWN = "?"
 
 
-def make_validator(layout: Layout, *, clear_empty: bool = False) -> Validate:
+def make_validator(layout: Layout, *, clear_empty: bool = False, marked: bool = True) -> Validate:
     """A function that judges the rows of a file with these columns.
 
     It takes a row's line number and cells and gives a ProductRow, or all that is wrong with it. With
-    `clear_empty` an empty description or attribute is one to be stored, not one to leave alone.
+    `clear_empty` an empty description or attribute is one to be stored, not one to leave alone. Without
+    `marked` the values come from no file: an apostrophe before a formula is part of them.
     """
     clears_description = clear_empty and DESCRIPTION.name in layout.positions
-    judge = _make_judge(layout, description_if_empty="" if clears_description else None)
+    judge = _make_judge(
+        layout, description_if_empty="" if clears_description else None, read=without_mark if marked else str
+    )
     if not layout.attributes:
         return judge
     attributes_of = _make_attributes(layout, clear_empty=clear_empty)
@@ -65,7 +69,10 @@ def _make_attributes(layout: Layout, *, clear_empty: bool) -> Callable[[int, lis
         found: dict[str, str | None] = {}
         errors: list[RowError] = []
         for name, position in positions:
-            text = values[position].strip()
+            text = values[position]
+            if "(" > text >= "'":  # begins with an apostrophe
+                text = without_mark(text)
+            text = text.strip()
             if text:
                 found[name] = text
                 control = _control_in_text(text)
@@ -79,9 +86,9 @@ def _make_attributes(layout: Layout, *, clear_empty: bool) -> Callable[[int, lis
     return attributes_of
 
 
-def _make_judge(layout: Layout, *, description_if_empty: str | None) -> Validate:
-    """`make_validator` without the attributes. A row is first held against everything that most rows are, in a
-    handful of calls into C; only what falls through is looked at closely."""
+def _make_judge(layout: Layout, *, description_if_empty: str | None, read: Callable[[str], str]) -> Validate:
+    """`make_validator` without the attributes; `read` makes the text of a cell. A row is first held against
+    everything that most rows are, in a handful of calls into C; only what falls through is looked at closely."""
     cell_count = len(layout.header)
     sku_at = layout.positions[SKU.name]
     name_at = layout.positions.get(NAME.name, -1)
@@ -108,12 +115,17 @@ def _make_judge(layout: Layout, *, description_if_empty: str | None) -> Validate
             and len(description) <= max_description
             and (description.isprintable() or not _control_in_text(description))
             and status is not _UNKNOWN
+            # What begins with an apostrophe, and nothing else, sorts from "'" to before "(".
+            and not "(" > sku >= "'"
+            and not "(" > name >= "'"
+            and not "(" > description >= "'"
         ):
             if description.isspace():
                 description = ""
             # Past the named tuple's own constructor, which costs twice as much.
             return make(ProductRow, (line_number, sku, name or None, description or description_if_empty, status, None))
-        row = _look_closely(line_number, sku, name, description, values[status_at] if status_at >= 0 else "")
+        sku, name = read(values[sku_at]).strip(), read(values[name_at]).strip() if name_at >= 0 else ""
+        row = _look_closely(line_number, sku, name, read(description), values[status_at] if status_at >= 0 else "")
         if isinstance(row, ProductRow) and row.description is None:
             return row._replace(description=description_if_empty)
         return row

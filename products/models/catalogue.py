@@ -62,10 +62,17 @@ class CurrentTransactionId(models.Func):
 
 
 class ProductChangeQuerySet(models.QuerySet["ProductChange"]):
-    def of_product(self, product_id: int) -> ProductChangeQuerySet:
-        """One product's history, oldest first. The two halves are there for the two indexes."""
-        created = self.filter(product_id=product_id, action="created")
-        later = self.filter(product_id=product_id).exclude(action="created")
+    def of_product(
+        self, product_id: int, *, older_than: int | None = None, newer_than: int | None = None
+    ) -> ProductChangeQuerySet:
+        """One product's history, oldest first, or what of it has ids below or above these. The two halves are
+        there for the two indexes."""
+        found = self.filter(product_id=product_id)
+        if older_than is not None:
+            found = found.filter(id__lt=older_than)
+        if newer_than is not None:
+            found = found.filter(id__gt=newer_than)
+        created, later = found.filter(action="created"), found.exclude(action="created")
         return created.union(later, all=True).order_by("id")
 
 
@@ -108,6 +115,12 @@ class ProductChange(models.Model):
                 condition=models.Q(action="created"),
             ),
             models.Index(fields=["product_id", "id"], name="change_of_product", condition=~models.Q(action="created")),
+            # By its sku a product that is gone is found nowhere else. Few are deleted.
+            models.Index(
+                OpClass(Lower("sku"), name="text_pattern_ops"),
+                name="change_deleting_sku",
+                condition=models.Q(action="deleted"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,7 +1,8 @@
--- The active products that the file lacks. One whose row was rejected is in the file all the same.
+-- The active products that the file lacks. One whose row was rejected is in the file all the same; there its
+-- sku stands as in the file, perhaps with the mark of a cell that is no formula.
 p.status = 'active'
 AND NOT EXISTS (SELECT FROM {staging} AS s WHERE s.key = lower(p.sku))
 AND NOT EXISTS (SELECT FROM products_reportedrow AS r
                  WHERE r.import_id = %(import_id)s
                    AND r.outcome = 'rejected'
-                   AND lower(btrim(r.cells ->> %(sku_at)s)) = lower(p.sku))
+                   AND lower(btrim(regexp_replace(r.cells ->> %(sku_at)s, %(mark)s, ''))) = lower(p.sku))

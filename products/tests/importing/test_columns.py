@@ -96,7 +96,8 @@ def test_the_docs_show_the_template() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "meaning"), [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items(), *REPAIR_CODES.items()]
+    ("code", "meaning"),
+    [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items(), *REPAIR_CODES.items()],
 )
 def test_the_docs_explain_every_error_code(code: str, meaning: str) -> None:
     assert f"| `{code}` | {meaning} |" in PAGE
@@ -113,3 +114,29 @@ def test_the_docs_name_every_option() -> None:
     ]
     for value in values:
         assert f"`{value}`" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ("attributes.Colour", "attributes.Colour"),
+        ("Attributes.colour", "attributes.colour"),
+        ("attributes. Colour of it", "attributes.Colour of it"),
+        ("attributes.a.b", "attributes.a.b"),
+        ("attributes.", ""),
+        (f"attributes.{'x' * 101}", ""),
+        ("attribute.colour", ""),
+        ("colour", ""),
+    ],
+)
+def test_a_header_may_name_an_attribute(header: str, target: str) -> None:
+    assert columns.target_of(header, {}) == target
+
+
+def test_a_mapping_says_otherwise() -> None:
+    mapping = {"attributes.colour": "", "attributes.size": "name"}
+    layout = columns.read_layout(["sku", "attributes.colour", "attributes.size", "attributes.Size"], 1, mapping)
+
+    assert layout.positions == {"sku": 0, "name": 2}
+    assert layout.attributes == {"Size": 3}
+    assert layout.ignored_columns == ("attributes.colour",)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
@@ -145,3 +146,45 @@ def test_what_passes_is_trimmed_composed_and_free_of_control_characters(values: 
             assert not any(unicodedata.category(character) == "Cc" for character in text)
         assert row.sku
         assert row.description in {values[2], None}
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("'=1+1", "=1+1"),
+        ("''=1+1", "'=1+1"),
+        ("'-5", "-5"),
+        ("'@x", "@x"),
+        ("'\uff1d1", "\uff1d1"),
+        ("'quoted", "'quoted"),
+        ("''", "''"),
+        ("'", "'"),
+        ("=1+1", "=1+1"),
+        ("-5", "-5"),
+        ("' =1", "' =1"),
+    ],
+)
+def test_it_takes_the_mark_off_a_cell_that_is_no_formula(cell: str, text: str) -> None:
+    header = "sku,name,description,attributes.note"
+    row = ProductRow(7, text, text, text, None, json.dumps({"note": text}, ensure_ascii=False))
+
+    assert judge(cell, cell, cell, cell, header=header) == row
+    # The close look takes it off too, with the fast one failing for another reason.
+    closely = judge(f"{cell}ö", cell, cell, cell, header=header)
+    assert closely == row._replace(sku=f"{text}ö")
+
+
+def test_spaces_before_an_apostrophe_make_it_a_part_of_the_text() -> None:
+    assert judge(" '=1", " '=1", " '=1", "") == ProductRow(7, "'=1", "'=1", " '=1", None)
+
+
+def test_a_value_that_comes_from_no_file_has_no_mark() -> None:
+    validate = make_validator(read_layout(["sku", "name", "description"], 1), marked=False)
+
+    assert validate(7, ["'=1", "'=1", "'=1"]) == ProductRow(7, "'=1", "'=1", "'=1", None)
+
+
+def test_what_is_left_of_a_cell_is_trimmed_and_measured() -> None:
+    assert judge("'\tA", "'\t", "", "") == ProductRow(7, "A", None, None, None)
+    assert judge("A", "'=" + "x" * 254, "", "") == ProductRow(7, "A", "=" + "x" * 254, None, None)
+    assert errors_of("A", "'=" + "x" * 255, "", "") == [("name", "name_too_long")]
