@@ -44,7 +44,7 @@ def choice(request: Request, name: str, choices: type[models.TextChoices], defau
 
 
 def hex_digest(request: Request, name: str) -> str:
-    """A SHA-256 as 64 hexadecimal digits, in lower case; empty if the parameter is not there. Raises InvalidInputError."""
+    """A SHA-256 in lower case; empty if the parameter is not there. Raises InvalidInputError."""
     value = request.query_params.get(name, "").lower()
     if value and not _DIGEST.fullmatch(value):
         message = f"{name}={value[:80]!r} is not a SHA-256. Give it as 64 hexadecimal digits."

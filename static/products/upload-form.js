@@ -3,10 +3,10 @@
 // A small file goes with the form itself. A larger one starts on its way as soon as it is chosen, in parts
 // (resumable-upload.js); the form then only says what to do with it.
 
-import { element } from "./column-mapping.js";
+import { element, fold } from "./column-mapping.js";
 import { counted, duration, grouped, size } from "./figures.js";
-import { fold } from "./column-mapping.js";
 import { preview, readHead, ROWS_SHOWN, rowsExpected } from "./file-preview.js";
+import { ResumableUpload, unfinishedUploads } from "./resumable-upload.js";
 
 const SENT_WITH_THE_FORM = 1024 * 1024; // bytes
 const LARGE_BYTES = 200_000;
@@ -100,7 +100,7 @@ class UploadForm extends HTMLElement {
     if (words) return this.problem(words);
     this.look();
     this.showSame(file, turn);
-    if (file.size > SENT_WITH_THE_FORM) this.startSending(file, turn);
+    if (file.size > SENT_WITH_THE_FORM) this.startSending(file);
   }
 
   /** Show how the file reads, by what was chosen of its format. */
@@ -261,9 +261,7 @@ class UploadForm extends HTMLElement {
 
   // --- sending ---------------------------------------------------------------------------------
 
-  async startSending(file, turn) {
-    const { ResumableUpload } = await import("./resumable-upload.js");
-    if (turn !== this.turn) return;
+  startSending(file) {
     this.said = performance.now();
     this.upload = new ResumableUpload(file, {
       endpoint: this.dataset.uploads,
@@ -407,8 +405,8 @@ class UploadForm extends HTMLElement {
   /** Say if the same file was imported before. */
   async showSame(file, turn) {
     if (file.size > HASHED_UP_TO) return;
-    const digest = await sha256Of(file);
-    if (turn !== this.turn) return;
+    const digest = await sha256Of(file).catch(() => null);
+    if (!digest || turn !== this.turn) return;
     const answer = await fetch(`${this.dataset.imports}?sha256=${digest}&page_size=20`).catch(() => null);
     if (!answer?.ok || turn !== this.turn) return;
     const { results } = await answer.json();
@@ -427,7 +425,6 @@ class UploadForm extends HTMLElement {
   /** Say which uploads broke off: the browser may not open a file by itself after a reload. */
   async showUnfinished() {
     if (!Object.keys(storage() ?? {}).some((key) => key.startsWith("tus::"))) return;
-    const { unfinishedUploads } = await import("./resumable-upload.js");
     const place = this.part("unfinished");
     for (const upload of await unfinishedUploads()) {
       if (this.upload) return;
