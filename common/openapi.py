@@ -13,6 +13,7 @@ MEANINGS = {
     403: "The token or account may not do this.",
     404: "There is no such thing, or it is not yours to see.",
     409: "It does not fit the present state; `code` says why.",
+    410: "It was there, and is not any more.",
     411: "The length of the body has to be said beforehand.",
     413: "The body is larger than this server takes.",
     415: "The body is of a type that is not taken here.",

@@ -287,6 +287,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 4 * ENV["IMPORT_SWEEP_SECONDS"]},
     },
     "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
+    "remove-expired-uploads": {"task": "products.tasks.remove_expired_uploads", "schedule": 3600},
     "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(ODATA_HOME / "celerybeat-schedule")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from celery import Task, shared_task
 from kombu.exceptions import OperationalError as QueueError
 
-from products.importing import bulk, lease, pipeline, receiver, stager, undoer
+from products.importing import bulk, lease, pipeline, receiver, stager, undoer, uploads
 from products.importing.options import ImportOptions
-from products.models import Import
+from products.models import Import, Upload
 from products.selection import Selection
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ def start_import(chunks: Iterable[bytes], *, file_name: str, options: ImportOpti
     could be told is no error, since the sweep will."""
     import_ = receiver.receive(chunks, file_name=file_name, options=options, user=user)
     dispatch(import_.pk)
+    return import_
+
+
+def import_upload(upload: Upload, *, options: ImportOptions, user: User | None) -> Import:
+    """The import of a finished upload's file; asked again, the same one. Raises what `uploads.import_from` raises."""
+    import_, is_new = uploads.import_from(upload, options=options, user=user)
+    if is_new:
+        dispatch(import_.pk)
     return import_
 
 
@@ -72,6 +80,12 @@ def run_import(self: Task, import_id: str) -> None:
 def remove_orphan_files() -> None:
     """Remove the files of uploads that were cut off by the death of their process."""
     receiver.remove_orphans()
+
+
+@shared_task
+def remove_expired_uploads() -> None:
+    """Remove the uploads that nobody has gone on with, and what there is of their files."""
+    uploads.remove_expired()
 
 
 @shared_task

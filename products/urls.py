@@ -12,6 +12,7 @@ from products.api.mappings import MappingViewSet
 from products.api.originals import OriginalImportViewSet, OriginalProductViewSet
 from products.api.products import ProductViewSet
 from products.api.rejects import RejectsViewSet
+from products.api.uploads import UploadListView, UploadView
 
 product_list = ProductViewSet.as_view({"get": "list", "post": "create"})
 product_detail = ProductViewSet.as_view(
@@ -44,6 +45,8 @@ urlpatterns = [
         RejectsViewSet.as_view({"get": "download"}),
         name="api-rejects-csv",
     ),
+    path("files/", UploadListView.as_view(), name="upload-list"),
+    path("files/<str:upload_id>", UploadView.as_view(), name="upload-detail"),
     *with_or_without_slash("products/csv", OriginalImportViewSet, {"post": "create"}),
     *with_or_without_slash("products/all", OriginalProductViewSet, {"get": "list_all"}),
     *with_or_without_slash("products/new", OriginalProductViewSet, {"post": "create"}),

@@ -24,6 +24,7 @@ CHUNK = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a multipart body may hold beside the file: the other fields and the boundaries."""
 UNNAMED = "upload.csv"
+JSON = "application/json"
 
 
 class LengthRequiredError(ServiceError):
@@ -62,6 +63,8 @@ def prepare(request: HttpRequest) -> None:
     length = int(request.META.get("CONTENT_LENGTH") or 0)
     if length == 0:
         raise no_file()
+    if request.content_type == JSON and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise TooLargeError("The JSON body is larger than this address takes. A file is not sent in it.")
     if length > settings.IMPORT_MAX_BYTES + FORM_OVERHEAD:
         raise TooLargeError(
             f"The body has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
@@ -71,8 +74,8 @@ def prepare(request: HttpRequest) -> None:
 
 def no_file() -> InvalidInputError:
     return InvalidInputError(
-        "There is no file in the request. Send it as the multipart field `file`, or as the body itself "
-        "with the type text/csv.",
+        "There is no file in the request. Send it as the multipart field `file`, as the body itself with the type "
+        "text/csv, or name a finished upload in JSON, as `upload`.",
         code="file_missing",
     )
 
@@ -84,8 +87,6 @@ def file_of(request: Request) -> tuple[Iterator[bytes], str]:
         if upload is None:
             raise no_file()
         return upload.chunks(CHUNK), upload.name or UNNAMED
-    if request.content_type == "application/json":
-        raise no_file()
     body = cast("IO[bytes]", request.data)
     return iter(partial(body.read, CHUNK), b""), _name(request)
 
@@ -93,6 +94,12 @@ def file_of(request: Request) -> tuple[Iterator[bytes], str]:
 def is_form(request: Request) -> bool:
     """Whether the file stands in a form, beside other fields."""
     return request.content_type.startswith("multipart/")
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body says where the file is, rather than being it."""
+    media_type, _ = parse_header_parameters(request.content_type)
+    return media_type == JSON
 
 
 def _name(request: Request) -> str:

@@ -21,12 +21,13 @@ from common.openapi import problems
 from common.pagination import NewestFirst
 from products import progress
 from products.api import bodies
-from products.api.parameters import choice, hex_digest, person, refuse_unknown
+from products.api.parameters import choice, hex_digest, json_object, person, refuse_unknown
 from products.api.serializers import ApplyOptions, ImportDocument
+from products.api.uploads import find_upload
 from products.importing import lease
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
-from products.tasks import apply_import, start_import, undo_import
+from products.tasks import apply_import, import_upload, start_import, undo_import
 
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
@@ -140,9 +141,7 @@ class ImportViewSet(GenericViewSet):
     def create(self, request: Request) -> Response:
         refuse_unknown(request, [*OPTIONS, "file_name"])
         bodies.prepare(request._request)
-        options = _options(request)
-        chunks, file_name = bodies.file_of(request)
-        import_ = start_import(chunks, file_name=file_name, options=options, user=person(request))
+        import_ = _import_upload(request) if bodies.is_json(request) else _import_body(request)
         document = progress.document(import_)
         return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})
 
@@ -217,8 +216,23 @@ def visible_import(request: Request, import_id: str) -> Import:
         raise NotFoundError(f"There is no import {import_id!r} that you may see.") from None
 
 
-def _options(request: Request) -> ImportOptions:
-    """The options, out of the form if there is one, else out of the address."""
+def _import_body(request: Request) -> Import:
+    """An import of the file in the body. Its options are in the form if there is one, or in the address."""
     form = request.data if bodies.is_form(request) else {}
-    sources = (request.query_params, cast("Mapping[str, str]", form))
+    options = _options(request.query_params, cast("Mapping[str, str]", form))
+    chunks, file_name = bodies.file_of(request)
+    return start_import(chunks, file_name=file_name, options=options, user=person(request))
+
+
+def _import_upload(request: Request) -> Import:
+    """An import of a finished upload, which the JSON body names beside the options."""
+    body = json_object(request, ["upload", *OPTIONS])
+    options = _options(request.query_params, body)
+    if not body.get("upload"):
+        raise bodies.no_file()
+    upload = find_upload(request, body["upload"].rsplit("/", 1)[-1])
+    return import_upload(upload, options=options, user=person(request))
+
+
+def _options(*sources: Mapping[str, str]) -> ImportOptions:
     return ImportOptions.parse({name: source[name] for source in sources for name in OPTIONS if name in source})

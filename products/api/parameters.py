@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
@@ -55,3 +56,23 @@ def hex_digest(request: Request, name: str) -> str:
 def person(request: Request) -> User:
     """Who asks. Permissions let nobody through to an action who is not known."""
     return cast("User", request.user)
+
+
+def json_object(request: Request, known: Iterable[str]) -> dict[str, str]:
+    """The JSON body with its values as a form would have them: text, or the JSON text of what is none.
+
+    Raises InvalidInputError for anything but an object, and for names that mean nothing here.
+    """
+    body = request.data
+    if not isinstance(body, dict):
+        raise InvalidInputError("The JSON body must be an object.")
+    names = sorted(known)
+    errors = [
+        FieldError(f"/{name}", "unknown_parameter", f"There is no {name!r} here. There are: {', '.join(names)}.")
+        for name in body
+        if name not in names
+    ]
+    if errors:
+        raise InvalidInputError(errors[0].message, code="unknown_parameter", errors=errors)
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
+    return {name: text for name, text in texts.items() if text != "null"}

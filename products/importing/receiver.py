@@ -7,14 +7,18 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
+from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -32,6 +36,7 @@ FAILED_FOLDER = "errors"
 """Files whose import failed, kept to be looked at."""
 LONGEST_NAME = 255
 ORPHAN_AGE = timedelta(hours=1)
+BLOCK = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -43,22 +48,40 @@ def receive(
 
     Raises TooLargeError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
     """
-    import_id = uuid7()
     body = _Body(chunks, max_bytes or settings.IMPORT_MAX_BYTES)
-    wanted = f"{FOLDER}/{import_id}.csv"
-    try:
+    with _new_import() as (import_id, wanted):
         stored = default_storage.save(wanted, body)
         _make_durable(stored)
-        return Import.objects.create(
-            id=import_id,
-            **options.as_fields(),
-            created_by=user,
-            file_name=_plain_name(file_name),
-            stored_file=stored,
-            sha256=body.sha256.hexdigest(),
-            bytes_total=body.bytes_taken,
-            dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
-        )
+        return _begin(import_id, stored, body, file_name, options, user)
+
+
+def adopt(
+    path: Path, *, file_name: str, options: ImportOptions, user: User | None, tie: Callable[[Import], None]
+) -> Import:
+    """Make a local, durable file that stays as it is the file of a new import; `path` itself is left to the caller.
+
+    `tie` is called in the transaction that makes the import. Raises TooLargeError, NoSpaceError, FileNotFoundError,
+    and what `tie` raises; then nothing is kept.
+    """
+    with path.open("rb") as file, _new_import() as (import_id, wanted):
+        body = _Body(iter(partial(file.read, BLOCK), b""), settings.IMPORT_MAX_BYTES)
+        stored = _link(path, wanted, body) or default_storage.save(wanted, body)
+        _make_durable(stored)
+        with transaction.atomic():
+            import_ = _begin(import_id, stored, body, file_name, options, user)
+            tie(import_)
+        return import_
+
+
+@contextmanager
+def _new_import() -> Iterator[tuple[uuid.UUID, str]]:
+    """An id, and the name of its file. Where the block raises, the file goes; a full disk is said to be one."""
+    import_id = uuid7()
+    wanted = f"{FOLDER}/{import_id}.csv"
+    try:
+        yield import_id, wanted
+    except DatabaseError:
+        raise  # the row may be there or not: the file stays, and goes as an orphan if it is not
     except OSError as error:
         default_storage.delete(wanted)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -67,6 +90,35 @@ def receive(
     except BaseException:
         default_storage.delete(wanted)
         raise
+
+
+def _link(path: Path, wanted: str, body: _Body) -> str | None:
+    """Give the file a second name in the store, without copying it. None if the store has no paths."""
+    try:
+        target = Path(default_storage.path(wanted))
+    except NotImplementedError:
+        return None
+    for _ in body.chunks():
+        pass  # counted and hashed
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.utime(path)  # an old file without an import would be removed
+    os.link(path, target)
+    return wanted
+
+
+def _begin(
+    import_id: uuid.UUID, stored: str, body: _Body, file_name: str, options: ImportOptions, user: User | None
+) -> Import:
+    return Import.objects.create(
+        id=import_id,
+        **options.as_fields(),
+        created_by=user,
+        file_name=plain_name(file_name),
+        stored_file=stored,
+        sha256=body.sha256.hexdigest(),
+        bytes_total=body.bytes_taken,
+        dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
+    )
 
 
 def set_failed_file_aside(import_: Import) -> None:
@@ -137,11 +189,15 @@ class _Body(File):
 
 
 def _make_durable(stored: str) -> None:
-    """Have a local file and its folder on the disk itself. Other stores promise that by answering."""
+    """Have a stored file on the disk itself. Stores without paths promise that by answering."""
     try:
-        path = Path(default_storage.path(stored))
+        make_durable(Path(default_storage.path(stored)))
     except NotImplementedError:
         return
+
+
+def make_durable(path: Path) -> None:
+    """Have a local file and its folder on the disk itself."""
     for place in (path, path.parent):
         descriptor = os.open(place, os.O_RDONLY)
         try:
@@ -150,7 +206,7 @@ def _make_durable(stored: str) -> None:
             os.close(descriptor)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """The uploader's name for the file: its last part, without control characters, for showing only."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(character for character in last if character.isprintable())[:LONGEST_NAME] or "unnamed.csv"

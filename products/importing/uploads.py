@@ -1,0 +1,462 @@
+"""Resumable uploads: files that arrive in parts, through broken connections and restarts, and are never mixed up.
+
+Bytes come first: an offset is committed when what it counts is on the disk itself, so it may say
+less than there is, never more. What a file is called here comes from its id alone. `products.api.uploads`
+has the protocol, tus 1.0 (https://tus.io/protocols/resumable-upload).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import hashlib
+import hmac
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import close_old_connections, transaction
+from django.utils import timezone
+
+from common.errors import ConflictError, InvalidInputError, NoSpaceError, NotFoundError, ServiceError, TooLargeError
+from common.ids import uuid7
+from products.importing import receiver
+from products.importing.options import ImportOptions
+from products.models import Import, Upload
+
+if TYPE_CHECKING:
+    from accounts.models import ApiToken, User
+
+FOLDER = "uploads"
+"""Of the file store: what there is of each upload, and who writes to it."""
+MOST_UPLOADS = 20
+"""Uploads that one user may have here at a time, without those that an import has taken."""
+MARGIN = 64 * 1024 * 1024
+"""Bytes that stay free on the disk when a new upload is all there."""
+SAVE_SECONDS = 5.0
+"""How often the offset is committed while bytes come in: what the death of this process costs at most."""
+SILENCE_SECONDS = 5.0
+"""Time without a byte after which a writer counts as gone and another may take its place."""
+ALGORITHMS = ("sha1", "sha256")
+"""Of checksums, as `Upload-Checksum` names them."""
+
+logger = logging.getLogger(__name__)
+
+
+class UploadGoneError(ServiceError):
+    """The upload has expired, or was deleted while it was written to (RFC 9110, section 15.5.11)."""
+
+    status = 410
+    code = "upload_gone"
+    title = "The upload is gone"
+
+
+class UploadLockedError(ServiceError):
+    """Somebody else writes to the upload right now (RFC 4918, section 11.3)."""
+
+    status = 423
+    code = "upload_locked"
+    title = "The upload is being written to"
+
+
+class UploadTakenError(ConflictError):
+    """An import has the file: it can't be changed or removed here any more."""
+
+    code = "upload_taken"
+
+
+class ChecksumError(ServiceError):
+    """What arrived is not what was sent. The status is one of tus, in its extension *checksum*."""
+
+    status = 460
+    code = "checksum_mismatch"
+    title = "The checksum does not match"
+
+
+class TooManyUploadsError(ServiceError):
+    """The user has as many uploads here as one may have (RFC 6585, section 4)."""
+
+    status = 429
+    code = "too_many_uploads"
+    title = "Too many uploads"
+
+
+class Checksum:
+    """What a body must come to, from `Upload-Checksum`: `sha256 <digest in base64>`."""
+
+    def __init__(self, header: str) -> None:
+        """Raises InvalidInputError."""
+        algorithm, _, digest = header.strip().partition(" ")
+        if algorithm not in ALGORITHMS:
+            raise InvalidInputError(
+                f"Upload-Checksum names {algorithm[:20]!r}; the algorithms known here are {', '.join(ALGORITHMS)}.",
+                code="checksum_unknown",
+            )
+        try:
+            self._wanted = base64.b64decode(digest.strip(), validate=True)
+        except binascii.Error:
+            raise InvalidInputError(
+                f"Upload-Checksum must be `{algorithm}`, a space, and the digest in Base64.", code="checksum_unknown"
+            ) from None
+        self._found = hashlib.new(algorithm, usedforsecurity=False)
+
+    def update(self, block: bytes) -> None:
+        self._found.update(block)
+
+    def matches(self) -> bool:
+        return hmac.compare_digest(self._found.digest(), self._wanted)
+
+
+# --- the beginning and the end -----------------------------------------------------------------
+
+
+def create(owner: User, token: ApiToken | None, *, length: int, file_name: str = "", metadata: str = "") -> Upload:
+    """Begin an upload of `length` bytes. `token`: the one that asks, or None for a session.
+
+    Raises TooLargeError, NoSpaceError or TooManyUploadsError.
+    """
+    if length > settings.IMPORT_MAX_BYTES:
+        raise TooLargeError(
+            f"The file has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
+            "Split the file: each part needs the header row."
+        )
+    upload = Upload(
+        id=uuid7(),
+        owner=owner,
+        token=token,
+        file_name=receiver.plain_name(file_name),
+        metadata=metadata,
+        length=length,
+        expires_at=_expiry(),
+    )
+    path = path_of(upload.pk)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if free < length + MARGIN:
+        raise NoSpaceError(
+            f"The file has {length:,} bytes, and this server has room for {max(0, free - MARGIN):,} at the moment. "
+            "Ask its operator to make some."
+        )
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        receiver.make_durable(path)
+        with transaction.atomic():
+            _refuse_too_many(owner)
+            upload.save(force_insert=True)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return upload
+
+
+def _refuse_too_many(owner: User) -> None:
+    """Counted with the user's row in hand: of two requests at a time, one sees what the other has made."""
+    type(owner).objects.select_for_update(no_key=True).get(pk=owner.pk)
+    waiting = Upload.objects.filter(owner=owner, taken_by=None, expires_at__gt=timezone.now()).count()
+    if waiting >= MOST_UPLOADS:
+        raise TooManyUploadsError(
+            f"You have {waiting} uploads that no import has taken, and can't have more. Finish some, delete some "
+            f"(DELETE), or wait: they go by themselves {settings.UPLOAD_EXPIRY_HOURS} hours after their last byte."
+        )
+
+
+def find(upload_id: str, owner: User, token: ApiToken | None) -> Upload:
+    """The upload of this id, if it was begun by the same user with the same token, or in a session as this is one.
+
+    Raises NotFoundError or UploadGoneError.
+    """
+    try:
+        upload = Upload.objects.get(pk=uuid.UUID(upload_id), owner=owner, token=token)
+    except (ValueError, Upload.DoesNotExist):
+        raise NotFoundError(
+            f"There is no upload {upload_id[:60]!r} that you may go on with: only the token, or the user, that began "
+            "it may. Begin a new one."
+        ) from None
+    if upload.expires_at <= timezone.now() and not upload.taken_by:
+        raise _gone(f"It expired {settings.UPLOAD_EXPIRY_HOURS} hours after its last byte.")
+    return upload
+
+
+def terminate(upload: Upload) -> None:
+    """Remove an upload and what there is of it. Raises UploadTakenError if an import has the file."""
+    deleted, _ = Upload.objects.filter(pk=upload.pk, taken_by=None).delete()
+    if not deleted and Upload.objects.filter(pk=upload.pk).exists():
+        raise UploadTakenError("An import has taken the file of this upload. Cancel that instead.")
+    _remove_files(upload.pk)
+
+
+def remove_expired() -> None:
+    """Remove expired uploads, and files without an upload: their row went with its user or token, or was never made."""
+    for upload_id in Upload.objects.filter(expires_at__lte=timezone.now()).values_list("pk", flat=True):
+        # Once more by its time: bytes may have come in since.
+        deleted, _ = Upload.objects.filter(pk=upload_id, expires_at__lte=timezone.now()).delete()
+        if deleted:
+            _remove_files(upload_id)
+    paths = list(_folder().glob("*")) if _folder().exists() else []
+    known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
+    oldest = time.time() - receiver.ORPHAN_AGE.total_seconds()
+    for path in paths:
+        if path.stem not in known and path.exists() and path.stat().st_mtime < oldest:
+            logger.warning("orphan_file_removed", extra={"path": f"{FOLDER}/{path.name}"})
+            path.unlink(missing_ok=True)
+
+
+def path_of(upload_id: uuid.UUID) -> Path:
+    """Where the bytes of an upload are."""
+    return _folder() / f"{upload_id}.part"
+
+
+def _folder() -> Path:
+    """Below the file store, so that a finished file need not be copied; where that has no paths, on the local disk."""
+    try:
+        return Path(default_storage.path(FOLDER))
+    except NotImplementedError:
+        return settings.FILE_UPLOAD_TEMP_DIR / FOLDER
+
+
+def _remove_files(upload_id: uuid.UUID) -> None:
+    path = path_of(upload_id)
+    path.unlink(missing_ok=True)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _expiry() -> datetime:
+    return timezone.now() + timedelta(hours=settings.UPLOAD_EXPIRY_HOURS)
+
+
+def _gone(why: str) -> UploadGoneError:
+    return UploadGoneError(f"This upload is gone. {why} Begin a new one.")
+
+
+# --- bytes -------------------------------------------------------------------------------------
+
+
+def append(upload: Upload, offset: int, blocks: Iterable[bytes], *, checksum: Checksum | None = None) -> Upload:
+    """Write `blocks` to the file from `offset` on, and return the upload as it is then.
+
+    Where `blocks` or the disk breaks off, what has arrived is kept, unless a checksum was to be met:
+    of that, all or nothing is kept.
+
+    Raises ConflictError if it does not go on at `offset`, TooLargeError for more bytes than were announced,
+    UploadLockedError, UploadGoneError, ChecksumError, NoSpaceError, and what `blocks` raises.
+    """
+    if upload.offset == upload.length and offset == upload.length:
+        _refuse_bytes(blocks)
+        return upload
+    with _Pen(path_of(upload.pk)) as pen:
+        upload = _reread(upload)  # another may have written until now
+        if offset != upload.offset:
+            raise ConflictError(
+                f"Upload-Offset is {offset:,}, but there are {upload.offset:,} bytes here. Ask for the offset (HEAD) "
+                "and go on from there.",
+                code="offset_mismatch",
+            )
+        # A slow body may take hours; it does not hold one of the pool's connections meanwhile.
+        close_old_connections()
+        _Part(upload, pen, checksum).take(blocks)
+    return upload
+
+
+def _refuse_bytes(blocks: Iterable[bytes]) -> None:
+    """Nothing can follow on a complete file. Raises TooLargeError."""
+    if any(blocks):
+        raise TooLargeError("The file is complete already: there can be no more bytes.", code="beyond_length")
+
+
+def _reread(upload: Upload) -> Upload:
+    found = Upload.objects.filter(pk=upload.pk).first()
+    if found is None:
+        raise _gone("It was deleted or has expired.")
+    return found
+
+
+class _Part:
+    """The bytes of one PATCH on their way to the disk."""
+
+    def __init__(self, upload: Upload, pen: _Pen, checksum: Checksum | None) -> None:
+        self.upload, self.pen, self.checksum = upload, pen, checksum
+        self.end = upload.offset
+        """Where the next byte goes; those from `upload.offset` up to here are not yet counted."""
+        self.saved_at = time.monotonic()
+
+    def take(self, blocks: Iterable[bytes]) -> None:
+        try:
+            for block in blocks:
+                self._write(block)
+                if self.checksum is None and time.monotonic() - self.saved_at >= SAVE_SECONDS:
+                    self._save()
+        except (UploadGoneError, UploadTakenOverError):
+            raise
+        except BaseException:
+            if self.checksum is None:
+                self._save()
+            raise
+        if self.checksum and not self.checksum.matches():
+            raise ChecksumError(
+                f"The {self.end - self.upload.offset:,} bytes that arrived do not match Upload-Checksum, and were not "
+                "kept. Send them again."
+            )
+        self._save()
+
+    def _write(self, block: bytes) -> None:
+        if self.end + len(block) > self.upload.length:
+            raise TooLargeError(
+                f"The file was announced with {self.upload.length:,} bytes, and more are sent. What is beyond is not "
+                "kept.",
+                code="beyond_length",
+            )
+        if self.checksum:
+            self.checksum.update(block)
+        self.pen.write(block, self.end)
+        self.end += len(block)
+
+    def _save(self) -> None:
+        """Commit the offset of what has arrived; with the pen in hand, so that nobody counts another's bytes."""
+        with self.pen.in_hand():
+            os.fsync(self.pen.file)
+            expires_at = _expiry()
+            if not Upload.objects.filter(pk=self.upload.pk).update(offset=self.end, expires_at=expires_at):
+                raise _gone("It was deleted while these bytes came in.")
+        self.upload.offset, self.upload.expires_at = self.end, expires_at
+        self.saved_at = time.monotonic()
+        close_old_connections()
+
+
+class UploadTakenOverError(ConflictError):
+    """This request was silent for too long, and a later one has gone on with the upload."""
+
+    code = "upload_taken_over"
+
+
+class _Pen:
+    """The right to write to the file of an upload, which one request has at a time, across processes.
+
+    It is a lock file, held by flock(2): with its process it is gone at once. But a client may vanish
+    without its connection ending here (a laptop that wakes up in another network), and the thread
+    that reads from it waits for ever. So whoever finds the holder silent makes a new lock file in the
+    old one's place. A holder looks whether its own is still there before whatever it does, with the
+    partial file locked so that the two can't cross.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises UploadLockedError, or UploadGoneError if there is no file."""
+        self._lock_path = path.with_suffix(".lock")
+        try:
+            self.file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            raise _gone("Its file is not there any more.") from None
+        try:
+            with self._file_locked():
+                self._lock = self._take()
+                os.utime(self.file)
+        except BaseException:
+            os.close(self.file)
+            raise
+
+    def __enter__(self) -> _Pen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file_locked():
+            if self._is_ours():
+                self._lock_path.unlink()
+        os.close(self._lock)
+        os.close(self.file)
+
+    @contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """Nobody can take the pen within this block. Raises UploadTakenOverError if somebody has."""
+        with self._file_locked():
+            if not self._is_ours():
+                raise UploadTakenOverError(
+                    f"Nothing came in for {SILENCE_SECONDS:g} seconds, and another request has gone on with this "
+                    "upload. Ask for the offset (HEAD) and go on from there."
+                )
+            yield
+
+    def write(self, block: bytes, at: int) -> None:
+        view = memoryview(block)
+        with self.in_hand():
+            while view:  # a disk that fills up takes a part first
+                written = os.pwrite(self.file, view, at)
+                view, at = view[written:], at + written
+
+    def _take(self) -> int:
+        for attempt in ("free", "silent"):
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                os.close(lock)
+            silent_for = time.time() - os.fstat(self.file).st_mtime
+            if attempt == "silent" or silent_for < SILENCE_SECONDS:
+                break
+            self._lock_path.unlink()
+        raise UploadLockedError(
+            "Another request writes to this upload right now. Wait for it, then ask for the offset (HEAD) and go on "
+            "from there.",
+            retry_after=round(SILENCE_SECONDS),
+        )
+
+    def _is_ours(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._lock), self._lock_path.stat())
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _file_locked(self) -> Iterator[None]:
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+
+
+# --- on to the import --------------------------------------------------------------------------
+
+
+def import_from(upload: Upload, *, options: ImportOptions, user: User | None) -> tuple[Import, bool]:
+    """Make a finished upload's file an import's, once. Gives the import, and whether it is new.
+
+    Raises ConflictError for an upload that is not finished, UploadGoneError, TooLargeError or NoSpaceError.
+    """
+    if upload.offset < upload.length:
+        raise ConflictError(
+            f"The upload is not finished: {upload.offset:,} of {upload.length:,} bytes are here. Go on from there, "
+            "then ask again.",
+            code="upload_unfinished",
+        )
+    try:
+        if not upload.taken_by:
+            return _take_over(upload, options, user), True
+    except (UploadTakenError, FileNotFoundError):
+        upload = _reread(upload)  # another request was faster
+    import_ = upload.taken_by and Import.objects.select_related("created_by").filter(pk=upload.taken_by).first()
+    if not import_:
+        raise _gone("Its file is not there any more.")
+    return import_, False
+
+
+def _take_over(upload: Upload, options: ImportOptions, user: User | None) -> Import:
+    path = path_of(upload.pk)
+
+    def tie(import_: Import) -> None:
+        """The import and the word of who has the file are committed together."""
+        if not Upload.objects.filter(pk=upload.pk, taken_by=None).update(taken_by=import_.pk):
+            raise UploadTakenError("An import has taken the file of this upload.")
+
+    import_ = receiver.adopt(path, file_name=upload.file_name, options=options, user=user, tie=tie)
+    path.unlink(missing_ok=True)
+    return import_
