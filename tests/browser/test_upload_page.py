@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -14,12 +16,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
 from accounts.models import User
 from odata.processes import worker as process_of_worker
+from odata.tests.running import wait_until
 from products.importing import mappings, pipeline
-from products.models import Import, Product
+from products.models import Import, Product, Upload
 from tests.browser.conftest import Complaints, Service, database_url
 from tests.browser.test_import_page import sign_in
 
@@ -27,6 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 NEW = "/imports/new/"
 GERMAN = "Artikel;Bezeichnung;Farbe;Status\nL-1;Größe 1;rot;active\nL-2;Größe 2;;active\n"
+PART = 8 * 1024 * 1024
+"""Bytes that the page sends at a time."""
 LAMPS = "sku,name\n" + "".join(f"LAMP-{number},Desk lamp\n" for number in range(50))
 
 
@@ -334,6 +339,156 @@ def test_it_works_inside_the_admin(tab: Page) -> None:
 
     tab.wait_for_url(re.compile(r"/admin/products/import/[0-9a-f-]{36}/change/$"))
     assert Import.objects.get().mapping["Artikel"] == "sku"
+
+
+# --- in parts ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of three parts."""
+    file = tmp_path / "large.csv"
+    with file.open("w") as text:
+        text.write("sku,name,colour\n")
+        for number in range(450_000):
+            text.write(f"LAMP-{number:07},Desk lamp number {number},blue or green\n")
+    assert 2 * PART < file.stat().st_size < 3 * PART
+    return file
+
+
+def is_intact(import_: Import, file: Path) -> bool:
+    return import_.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def sending(page: Page) -> Any:
+    return expect(page.locator("[data-sending-label]"))
+
+
+def parts_sent(upload: Upload | None = None) -> int:
+    return (upload or Upload.objects.get()).offset // PART
+
+
+def test_a_large_file_is_on_its_way_while_its_columns_are_mapped(page: Page, large: Path) -> None:
+    page.get_by_label("File", exact=True).set_input_files(large)
+
+    expect(page.get_by_text(re.compile("about 4[0-9]0,000 rows, 3 columns"))).to_be_visible()
+    page.get_by_label("Where colour goes").select_option("keep as attribute")
+    sending(page).to_have_text("Sent", timeout=20_000)
+    assert not Import.objects.exists()
+    import_ = upload(page, "Upload and check")
+
+    assert is_intact(import_, large)
+    assert (import_.file_name, import_.check_first) == ("large.csv", True)
+    assert import_.mapping == {"sku": "sku", "name": "name", "colour": "attributes.colour"}
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('tus::'))") == []
+
+
+def test_it_can_be_told_to_start_before_all_is_sent(page: Page, large: Path) -> None:
+    held: list[Route] = []
+    page.route("**/files/*", lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_())
+    page.get_by_label("File", exact=True).set_input_files(large)
+    sending(page).to_have_text("Sending")
+
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.get_by_text("It starts as soon as all of it is sent.")).to_be_visible()
+    page.get_by_role("button", name="Not yet").click()
+    page.get_by_label("Look first").uncheck()
+    page.get_by_role("button", name="Upload and import").click()
+    page.unroute_all()
+    held[0].continue_()
+
+    import_ = arrived(page)
+    assert is_intact(import_, large)
+    assert not import_.check_first
+
+
+def test_a_cut_in_the_middle_costs_nothing_but_time(
+    page: Page, context: BrowserContext, complaints: Complaints, large: Path
+) -> None:
+    complaints.tolerated = ("ERR_INTERNET_DISCONNECTED", "ERR_FAILED")
+    starts: list[int] = []
+
+    def cut(route: Route) -> None:
+        """The second part never arrives, and then there is no network at all."""
+        starts.append(int(route.request.headers["upload-offset"]))
+        if len(starts) != 2:
+            return route.continue_()
+        context.set_offline(True)
+        return route.abort()
+
+    page.route("**/files/*", lambda route: cut(route) if route.request.method == "PATCH" else route.continue_())
+    page.get_by_label("File", exact=True).set_input_files(large)
+    sending(page).to_have_text("The connection broke; trying again", timeout=20_000)
+    assert parts_sent() == 1
+    page.get_by_role("button", name="Upload and check").click()
+    context.set_offline(False)
+
+    import_ = arrived(page)
+    assert is_intact(import_, large)
+    assert starts == [0, PART, PART, 2 * PART]
+
+
+def test_after_a_reload_the_same_file_goes_on_where_it_was(page: Page, complaints: Complaints, large: Path) -> None:
+    starts: list[int] = []
+
+    def hold_after_one(route: Route) -> None:
+        if route.request.method == "PATCH":
+            starts.append(int(route.request.headers["upload-offset"]))
+            if len(starts) == 2:
+                return  # held: it is on its way when the page is left
+        route.continue_()
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.route("**/files/*", hold_after_one)
+    page.get_by_label("File", exact=True).set_input_files(large)
+    expect(page.locator("[data-sent]")).to_contain_text(re.compile(r"^[3-9]\d % "), timeout=20_000)
+    page.goto(NEW)
+
+    percent = 100 * PART // large.stat().st_size
+    words = rf"large\.csv \(2\d\.\d MB\) was being sent\. Drop or choose the same file to continue at {percent} %\."
+    expect(page.get_by_text(re.compile(words))).to_be_visible()
+    page.get_by_label("File", exact=True).set_input_files(large)
+    expect(page.get_by_text("was being sent")).to_be_hidden()
+    import_ = upload(page, "Upload and check")
+
+    assert is_intact(import_, large)
+    assert starts == [0, PART, PART, 2 * PART]
+    assert Upload.objects.count() == 1
+
+
+def test_it_is_paused_continued_and_given_up(page: Page, large: Path) -> None:
+    held: list[Route] = []
+    page.route("**/files/*", lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_())
+    page.get_by_label("File", exact=True).set_input_files(large)
+    sending(page).to_have_text("Sending")
+
+    page.get_by_role("button", name="Pause").click()
+    sending(page).to_have_text("Paused")
+    page.get_by_role("button", name="Go on").click()
+    sending(page).to_have_text("Sending")
+    page.get_by_role("button", name="Stop and remove what was sent").click()
+
+    expect(page.locator("[data-sending]")).to_be_hidden()
+    expect(page.get_by_label("File", exact=True)).to_be_focused()
+    wait_until(lambda: not Upload.objects.exists(), "the upload is removed")
+    page.unroute_all()
+    page.get_by_label("File", exact=True).set_input_files(large)
+    assert is_intact(upload(page, "Upload and check"), large)
+
+
+def test_what_the_server_says_of_an_upload_is_shown(page: Page, complaints: Complaints, large: Path) -> None:
+    complaints.tolerated = ("status of 507",)
+    words = "The server has no room left for this file."
+    problem = {"status": 507, "content_type": "application/problem+json", "body": json.dumps({"detail": words})}
+    page.route("**/files/", lambda route: route.fulfill(**problem))
+    page.get_by_label("File", exact=True).set_input_files(large)
+
+    expect(page.get_by_role("alert")).to_have_text(words)
+    sending(page).to_have_text("Not sent")
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    sending(page).to_have_text("Sent", timeout=20_000)
+    expect(page.get_by_role("alert")).to_be_empty()
 
 
 # --- how long it takes -------------------------------------------------------------------------
