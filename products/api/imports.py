@@ -9,7 +9,7 @@ from typing import Any, cast
 from django.core.files.storage import default_storage
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -66,7 +66,34 @@ FORM = {
     "required": ["file"],
     "properties": {"file": {"type": "string", "format": "binary"}, **OPTION_FIELDS},
 }
+UPLOAD = {
+    "type": "object",
+    "required": ["upload"],
+    "properties": {
+        "upload": {"type": "string", "description": "A finished upload: its id, or its address below `/files/`."},
+        **OPTION_FIELDS,
+        "mapping": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
 BINARY = {"type": "string", "format": "binary"}
+CSV_SHOWN = "sku,name,description,status\nLAMP-1,Oak lamp,Of oak,active\n"
+REQUESTS_SHOWN = [
+    OpenApiExample(
+        "A form", {"file": "products.csv", "mode": "update"}, request_only=True, media_type="multipart/form-data"
+    ),
+    OpenApiExample("The file itself", CSV_SHOWN, request_only=True, media_type="text/csv"),
+    OpenApiExample(
+        "A finished upload",
+        {
+            "upload": "/files/0190163d-8694-739b-aea5-966c26f8ad90",
+            "mode": "upsert",
+            "check_first": True,
+            "mapping": {"Artikel": "sku", "Farbe": "attributes.colour"},
+        },
+        request_only=True,
+        media_type="application/json",
+    ),
+]
 ACCEPTED = OpenApiResponse(
     ImportDocument, description="The file is kept and will be imported. `Location` names its import, to be asked again."
 )
@@ -84,9 +111,19 @@ def upload_schema(**how: Any) -> Any:
     ]
     return extend_schema(
         parameters=parameters,
-        request={"multipart/form-data": FORM, "text/csv": BINARY, "application/octet-stream": BINARY},
-        responses={202: ACCEPTED, **problems(411, 413, 415, 507)},
-        description="The options may be fields of the form or parameters of the address.",
+        request={
+            "multipart/form-data": FORM,
+            "text/csv": BINARY,
+            "application/octet-stream": BINARY,
+            "application/json": UPLOAD,
+        },
+        examples=REQUESTS_SHOWN,
+        responses={202: ACCEPTED, **problems(404, 409, 410, 411, 413, 415, 507)},
+        description=(
+            "The file is in the body, or has been uploaded before, in parts, to `/files/` (tus 1.0): then a JSON body "
+            "names that upload, and the same upload always gives the same import. The options may be fields of the "
+            "form or the JSON, or parameters of the address."
+        ),
         **how,
     )
 

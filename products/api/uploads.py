@@ -122,9 +122,9 @@ class UploadView(TusView):
         return Response(headers=headers)
 
     def patch(self, request: Request, upload_id: str) -> Response:
+        upload = find_upload(request, upload_id)
         if request.content_type != BODY_TYPE:
             raise UnsupportedMediaType(request.content_type, f"The body of a PATCH has the type {BODY_TYPE} here.")
-        upload = find_upload(request, upload_id)
         offset = _number(request, "Upload-Offset", "where these bytes go")
         upload = uploads.append(upload, offset, _blocks(request), checksum=_checksum(request))
         return Response(status=204, headers={"Upload-Offset": str(upload.offset), **_expires(upload)})

@@ -21,21 +21,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import close_old_connections, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts.models import ApiToken, User
 from common.errors import ConflictError, InvalidInputError, NoSpaceError, NotFoundError, ServiceError, TooLargeError
 from common.ids import uuid7
 from products.importing import receiver
 from products.importing.options import ImportOptions
 from products.models import Import, Upload
-
-if TYPE_CHECKING:
-    from accounts.models import ApiToken, User
 
 FOLDER = "uploads"
 """Of the file store: what there is of each upload, and who writes to it."""
@@ -102,13 +99,15 @@ class Checksum:
                 f"Upload-Checksum names {algorithm[:20]!r}; the algorithms known here are {', '.join(ALGORITHMS)}.",
                 code="checksum_unknown",
             )
+        self._found = hashlib.new(algorithm, usedforsecurity=False)
         try:
             self._wanted = base64.b64decode(digest.strip(), validate=True)
         except binascii.Error:
+            self._wanted = b""
+        if len(self._wanted) != self._found.digest_size:
             raise InvalidInputError(
                 f"Upload-Checksum must be `{algorithm}`, a space, and the digest in Base64.", code="checksum_unknown"
-            ) from None
-        self._found = hashlib.new(algorithm, usedforsecurity=False)
+            )
 
     def update(self, block: bytes) -> None:
         self._found.update(block)
@@ -161,7 +160,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
 
 def _refuse_too_many(owner: User) -> None:
     """Counted with the user's row in hand: of two requests at a time, one sees what the other has made."""
-    type(owner).objects.select_for_update(no_key=True).get(pk=owner.pk)
+    User.objects.select_for_update(no_key=True).get(pk=owner.pk)
     waiting = Upload.objects.filter(owner=owner, taken_by=None, expires_at__gt=timezone.now()).count()
     if waiting >= MOST_UPLOADS:
         raise TooManyUploadsError(
@@ -261,8 +260,7 @@ def append(upload: Upload, offset: int, blocks: Iterable[bytes], *, checksum: Ch
                 "and go on from there.",
                 code="offset_mismatch",
             )
-        # A slow body may take hours; it does not hold one of the pool's connections meanwhile.
-        close_old_connections()
+        _give_connection_back()
         _Part(upload, pen, checksum).take(blocks)
     return upload
 
@@ -271,6 +269,12 @@ def _refuse_bytes(blocks: Iterable[bytes]) -> None:
     """Nothing can follow on a complete file. Raises TooLargeError."""
     if any(blocks):
         raise TooLargeError("The file is complete already: there can be no more bytes.", code="beyond_length")
+
+
+def _give_connection_back() -> None:
+    """A slow body may take hours, and does not keep a connection from others meanwhile."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def _reread(upload: Upload) -> Upload:
@@ -329,7 +333,7 @@ class _Part:
                 raise _gone("It was deleted while these bytes came in.")
         self.upload.offset, self.upload.expires_at = self.end, expires_at
         self.saved_at = time.monotonic()
-        close_old_connections()
+        _give_connection_back()
 
 
 class UploadTakenOverError(ConflictError):

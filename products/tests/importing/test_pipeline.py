@@ -42,7 +42,7 @@ from products.tests.importing.imports import (
     wait_until,
     waiting_for_lock,
 )
-from products.tests.test_uploads import database_url
+from products.tests.web_server import database_url
 from webhooks.models import OutboxEvent
 
 # The pipeline works over connections of its own, which see only what is committed.

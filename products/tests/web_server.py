@@ -1,0 +1,105 @@
+"""The real web server, as a process of its own: what a client in this process can't show of bodies and broken lines."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from django.db import connection
+
+from accounts.models import ApiToken, User
+
+
+@dataclass
+class WebServer:
+    """A granian of our own; what it is asked, it is asked with a token."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    token: str
+
+    def head(self, content_type: str, *lines: str) -> bytes:
+        """The head of an upload in one go."""
+        return self.request("POST", "/api/v1/imports/", f"Content-Type: {content_type}", *lines)
+
+    def request(self, method: str, path: str, *lines: str) -> bytes:
+        fields = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {self.token}"]
+        return "\r\n".join([*fields, *lines, "", ""]).encode()
+
+    def send(self, *pieces: bytes, break_off: bool = False) -> tuple[int, Any]:
+        """Send these bytes, and perhaps hang up then; give the answer's status and document."""
+        with self.connect() as wire:
+            for piece in pieces:
+                wire.sendall(piece)
+            if break_off:
+                wire.shutdown(socket.SHUT_WR)  # still listening, or nobody would know of the answer
+            with closing(http.client.HTTPResponse(wire)) as answer:
+                answer.begin()
+                return answer.status, json.loads(answer.read())
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def children(self) -> list[int]:
+        main = self.process.pid
+        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
+    def peak_memory(self) -> int:
+        """The most memory that a process of the server has held so far, in bytes."""
+        lines = [line for pid in self.children() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        return max(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+@contextmanager
+def running(folder: Path, *more: str, port: int = 0) -> Iterator[WebServer]:
+    """A server whose log is in `folder`, with a token of ada's, who is made if she is not there."""
+    ada, _ = User.objects.get_or_create(username="ada")
+    _, token = ApiToken.issue(ada, name="test", scopes=["import"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = port or free.getsockname()[1]
+    log = folder / "web.log"
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *more, "odata.wsgi:application"],
+            env={**os.environ, "DATABASE_URL": database_url(), "DATABASE_POOL_SIZE": "1"},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for_port(port, log)
+        yield WebServer(process, port, token)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def database_url() -> str:
+    """The database of this test, for another process."""
+    connection.ensure_connection()
+    info = connection.connection.info
+    login = quote(info.user) + (f":{quote(info.password)}" if info.password else "")
+    return f"postgresql://{login}@/{info.dbname}?host={quote(info.host, safe='')}&port={info.port}"
+
+
+def wait_for_port(port: int, log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(log.read_text())
