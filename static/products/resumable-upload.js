@@ -19,14 +19,14 @@ export class ResumableUpload {
     Object.assign(this, { file, state: "sending", sent: 0, total: file.size, problem: "", speed: 0, changed });
     this.seen = [];
     this.upload = new window.tus.Upload(file, {
-      endpoint,
+      endpoint: new URL(endpoint, location.href).href,
       chunkSize: CHUNK,
       retryDelays: RETRY_AFTER,
       headers: { "X-CSRFToken": csrf },
       metadata: { filename: file.name, filetype: file.type },
       removeFingerprintOnSuccess: false, // until it is imported, to find it again
       onAfterResponse: (request, response) => this.answered(request, response),
-      onShouldRetry: (error, attempt) => this.shouldRetry(error, attempt),
+      onShouldRetry: (error) => this.shouldRetry(error),
       onProgress: (sent) => this.progress(sent),
       onSuccess: () => this.became("done"),
       onError: (error) => this.failed(error),
@@ -88,11 +88,11 @@ export class ResumableUpload {
     }
   }
 
-  shouldRetry(error, attempt) {
+  shouldRetry(error) {
     const status = statusOf(error);
     if (status < 500 && !WORTH_RETRYING.includes(status)) return false;
     if (status === 507 || status === 501) return false;
-    this.retryAt = Date.now() + RETRY_AFTER[attempt];
+    this.because = status ? "The server has trouble" : "The connection broke";
     this.seen = [];
     this.speed = 0;
     this.became("waiting");

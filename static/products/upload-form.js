@@ -283,7 +283,7 @@ class UploadForm extends HTMLElement {
     const label = {
       sending: "Sending",
       paused: "Paused",
-      waiting: "The connection broke; trying again",
+      waiting: `${upload.because}; trying again`,
       failed: "Not sent",
       done: "Sent",
     }[state];

@@ -20,7 +20,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 
 from accounts.models import User
 from odata.processes import worker as process_of_worker
-from odata.tests.running import wait_until
 from products.importing import mappings, pipeline
 from products.models import Import, Product, Upload
 from tests.browser.conftest import Complaints, Service, database_url
@@ -360,6 +359,29 @@ def is_intact(import_: Import, file: Path) -> bool:
     return import_.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+class Line:
+    """The way of the parts to the server, which can be held."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._held: list[Route] | None = None
+        page.route("**/files/*", self._pass)
+
+    def _pass(self, route: Route) -> None:
+        if self._held is None or route.request.method != "PATCH":
+            route.continue_()
+        else:
+            self._held.append(route)
+
+    def hold(self) -> None:
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held or [], None
+        for route in held:
+            route.continue_()
+
+
 def sending(page: Page) -> Any:
     return expect(page.locator("[data-sending-label]"))
 
@@ -384,8 +406,8 @@ def test_a_large_file_is_on_its_way_while_its_columns_are_mapped(page: Page, lar
 
 
 def test_it_can_be_told_to_start_before_all_is_sent(page: Page, large: Path) -> None:
-    held: list[Route] = []
-    page.route("**/files/*", lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_())
+    line = Line(page)
+    line.hold()
     page.get_by_label("File", exact=True).set_input_files(large)
     sending(page).to_have_text("Sending")
 
@@ -394,8 +416,7 @@ def test_it_can_be_told_to_start_before_all_is_sent(page: Page, large: Path) -> 
     page.get_by_role("button", name="Not yet").click()
     page.get_by_label("Look first").uncheck()
     page.get_by_role("button", name="Upload and import").click()
-    page.unroute_all()
-    held[0].continue_()
+    line.release()
 
     import_ = arrived(page)
     assert is_intact(import_, large)
@@ -457,8 +478,8 @@ def test_after_a_reload_the_same_file_goes_on_where_it_was(page: Page, complaint
 
 
 def test_it_is_paused_continued_and_given_up(page: Page, large: Path) -> None:
-    held: list[Route] = []
-    page.route("**/files/*", lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_())
+    line = Line(page)
+    line.hold()
     page.get_by_label("File", exact=True).set_input_files(large)
     sending(page).to_have_text("Sending")
 
@@ -466,11 +487,12 @@ def test_it_is_paused_continued_and_given_up(page: Page, large: Path) -> None:
     sending(page).to_have_text("Paused")
     page.get_by_role("button", name="Go on").click()
     sending(page).to_have_text("Sending")
-    page.get_by_role("button", name="Stop and remove what was sent").click()
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.get_by_role("button", name="Stop and remove what was sent").click()
 
     expect(page.locator("[data-sending]")).to_be_hidden()
     expect(page.get_by_label("File", exact=True)).to_be_focused()
-    wait_until(lambda: not Upload.objects.exists(), "the upload is removed")
+    assert not Upload.objects.exists()
     page.unroute_all()
     page.get_by_label("File", exact=True).set_input_files(large)
     assert is_intact(upload(page, "Upload and check"), large)
