@@ -72,25 +72,32 @@ export class ColumnMapping extends HTMLElement {
     this.names = read.header.map((_, position) => columnName(read.header, position));
     this.proposed = this.names.map((name) => proposal[name] ?? rules.by_header[fold(name)] ?? LEAVE_OUT);
     this.targets = [...this.proposed];
-    const rates = fillRates(read.rows, read.header.length);
-    const body = element("tbody");
-    this.rows = this.names.map((name, position) => {
-      const row = this.row(name, position, rates[position], samplesOf(read.rows, position));
-      body.append(row);
-      return row;
-    });
-    const head = element("thead", {}, element("tr", {}, ...["Column", "Filled", "Begins with", "Goes to"].map((words) => element("th", { scope: "col" }, words))));
-    const table = element("table", { className: "cards mapping" }, head, body);
+    this.rows = this.names.map((name, position) => this.row(name, position));
+    const titles = ["Column", "Filled", "Begins with", "Goes to"].map((words) => element("th", { scope: "col" }, words));
+    const head = element("thead", {}, element("tr", {}, ...titles));
+    const table = element("table", { className: "cards mapping" }, head, element("tbody", {}, ...this.rows));
     this.messages = element("ul", { className: "errorlist", id: "mapping-problems" });
-    this.messages.setAttribute("role", "status");
+    const live = element("div", {}, this.messages);
+    live.setAttribute("role", "status");
     const all = element("button", { type: "button", className: "plain small" }, "Keep the others as attributes");
     all.addEventListener("click", () => this.keepTheOthers());
     this.all = all;
-    this.replaceChildren(element("div", { className: "scroll" }, table), this.messages, all);
+    this.replaceChildren(element("div", { className: "scroll" }, table), live, all);
+    this.update(read);
     this.refresh();
   }
 
-  row(name, position, rate, samples) {
+  /** What stands in the columns, as it reads now. */
+  update(read) {
+    const rates = fillRates(read.rows, this.names.length);
+    this.rows.forEach((row, position) => {
+      const samples = samplesOf(read.rows, position);
+      row.querySelector(".filled").textContent = `${grouped(Math.floor(rates[position] * 100))} %`;
+      row.querySelector(".cell").replaceChildren(samples.length ? samples.join(" · ") : element("span", { className: "quiet" }, "nothing"));
+    });
+  }
+
+  row(name, position) {
     const select = element("select", { id: `target-${position}` });
     select.setAttribute("aria-label", `Where ${name} goes`);
     const choices = [...this.rules.names.map((each) => [each, each]), [AS_ATTRIBUTE, "keep as attribute"], [LEAVE_OUT, "leave out"]];
@@ -101,12 +108,10 @@ export class ColumnMapping extends HTMLElement {
     const choose = () => this.choose(position, select.value === AS_ATTRIBUTE ? this.rules.attribute + input.value : select.value);
     select.addEventListener("change", choose);
     input.addEventListener("input", choose);
-    const values = element("td", { className: "cell" });
-    values.append(samples.length ? samples.join(" · ") : element("span", { className: "quiet" }, "nothing"));
     const cells = [
       element("th", { scope: "row", className: "name" }, name),
-      labelled("Filled", element("td", { className: "right" }, `${grouped(Math.floor(rate * 100))} %`)),
-      labelled("Begins with", values),
+      labelled("Filled", element("td", { className: "right filled" })),
+      labelled("Begins with", element("td", { className: "cell" })),
       element("td", {}, element("div", { className: "target" }, select, input)),
     ];
     return element("tr", {}, ...cells);

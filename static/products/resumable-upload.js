@@ -25,7 +25,9 @@ export class ResumableUpload {
       headers: { "X-CSRFToken": csrf },
       metadata: { filename: file.name, filetype: file.type },
       removeFingerprintOnSuccess: false, // until it is imported, to find it again
+      onBeforeRequest: (request) => void (this.creating = request.getMethod() === "POST"),
       onAfterResponse: (request, response) => this.answered(request, response),
+      onUploadUrlAvailable: () => this.created(),
       onShouldRetry: (error) => this.shouldRetry(error),
       onProgress: (sent) => this.progress(sent),
       onSuccess: () => this.became("done"),
@@ -53,11 +55,27 @@ export class ResumableUpload {
 
   async pause() {
     this.became("paused");
-    await this.upload.abort();
+    await this.stop({ remove: false });
+  }
+
+  /** An upload that is just being made is not broken off: nobody would know its address to go on, or to remove it. */
+  async stop(how) {
+    if (this.creating) this.stopping = how;
+    else await this.upload.abort(how.remove);
+  }
+
+  created() {
+    this.creating = false;
+    if (this.stopping) this.upload.abort(this.stopping.remove).catch(() => {});
+    this.stopping = null;
   }
 
   /** Go on at once, whatever it waits for. */
   async again() {
+    if (this.creating) {
+      this.stopping = null;
+      return this.became("sending");
+    }
     await this.upload.abort();
     this.seen = [];
     this.speed = 0;
@@ -70,7 +88,7 @@ export class ResumableUpload {
     removeEventListener("online", this.online);
     this.changed = () => {};
     const complete = this.state === "done";
-    await this.upload.abort(true).catch(() => {}); // it expires by itself
+    await this.stop({ remove: true }).catch(() => {}); // it expires by itself
     if (complete) await this.forget();
   }
 
@@ -89,6 +107,8 @@ export class ResumableUpload {
   }
 
   shouldRetry(error) {
+    this.creating = false;
+    if (this.state === "paused") return false;
     const status = statusOf(error);
     if (status < 500 && !WORTH_RETRYING.includes(status)) return false;
     if (status === 507 || status === 501) return false;
@@ -110,6 +130,8 @@ export class ResumableUpload {
   }
 
   failed(error) {
+    this.creating = false;
+    if (this.state === "paused") return;
     const status = statusOf(error);
     this.problem = problemOf(error) || wordsFor(status);
     this.became("failed");

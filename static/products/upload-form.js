@@ -54,18 +54,19 @@ class UploadForm extends HTMLElement {
     return this.querySelector(`[data-${name}]`);
   }
 
+  /** Anywhere on the page: beside the mark, the browser would open the file and leave the page. */
   takeDrops() {
     const drop = this.querySelector(".drop");
     for (const kind of ["dragenter", "dragover"]) {
-      this.form.addEventListener(kind, (event) => {
+      document.addEventListener(kind, (event) => {
         event.preventDefault();
         drop.classList.add("over");
       });
     }
-    this.form.addEventListener("dragleave", (event) => {
-      if (!this.form.contains(event.relatedTarget)) drop.classList.remove("over");
+    document.addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) drop.classList.remove("over");
     });
-    this.form.addEventListener("drop", (event) => {
+    document.addEventListener("drop", (event) => {
       event.preventDefault();
       drop.classList.remove("over");
       if (this.file.disabled || !event.dataTransfer.files.length) return;
@@ -80,7 +81,7 @@ class UploadForm extends HTMLElement {
     const [file] = this.file.files;
     const turn = (this.turn = Symbol("the file that counts"));
     this.upload?.discard();
-    this.upload = this.head = this.read = null;
+    this.upload = this.head = this.read = this.mapper.asked = null;
     this.part("seen").replaceChildren();
     for (const name of ["preview", "columns", "sending"]) this.part(name).hidden = true;
     for (const field of this.part("format").querySelectorAll("input, select")) field.value = "";
@@ -112,8 +113,9 @@ class UploadForm extends HTMLElement {
     for (const field of this.querySelectorAll("[data-of-text]")) field.hidden = !readable;
     for (const field of this.querySelectorAll("[data-of-workbook]")) field.hidden = head.kind.how !== "workbook";
     this.part("format-place").hidden = head.kind.how === "opaque";
-    this.part("table").hidden = this.part("columns").hidden = !readable;
+    this.part("table").hidden = !readable;
     if (!readable) {
+      this.part("columns").hidden = true;
       this.part("summary").textContent = `This is ${head.kind.words}. It will be read on the server; its columns are matched by their names.`;
       return this.decided();
     }
@@ -155,7 +157,7 @@ class UploadForm extends HTMLElement {
     const { read, head } = this;
     const [file] = this.file.files;
     const rows = rowsExpected(read, head.bytes.length, file.size);
-    const about = head.packed && !read.whole ? "many rows" : `${read.whole ? "" : "about "}${counted(read.whole ? rows : rounded(rows), "row")}`;
+    const about = head.packed && !read.whole ? "Many rows" : `${read.whole ? "" : "About "}${counted(read.whole ? rows : rounded(rows), "row")}`;
     const cells = read.header.length > 1 ? ` parted by ${DELIMITER_WORDS[read.delimiter] ?? read.delimiter}` : "";
     const first = element("span", {}, `${about}, ${counted(read.header.length, "column")}${cells}${head.packed ? ", in a gzip archive" : ""}.`);
     const warnings = [];
@@ -185,15 +187,14 @@ class UploadForm extends HTMLElement {
   /** Match the columns at once by their names, then as the server remembers them. */
   async map() {
     const { header } = this.read;
+    const fits = header.length > 0 && header.length <= this.rules.max_columns;
+    this.part("columns").hidden = !fits;
     const asked = JSON.stringify(header);
-    if (this.mapper.asked === asked) return;
+    if (this.mapper.asked === asked) return fits && this.mapper.update(this.read);
     this.mapper.asked = asked;
     this.mapper.touched = false;
     this.proposal = null;
-    if (!header.length || header.length > this.rules.max_columns) {
-      this.part("columns").hidden = true;
-      return;
-    }
+    if (!fits) return;
     this.mapper.show(this.read, this.rules);
     const proposal = await this.ask(this.dataset.mapping, { headers: header });
     if (this.mapper.asked !== asked || !proposal) return;

@@ -92,6 +92,18 @@ def test_it_shows_what_is_in_a_file_before_a_byte_is_sent(
     assert columns(page) == {"Artikel": "", "Bezeichnung": "", "Farbe": "", "Status": "status"}
 
 
+def test_a_file_may_be_dropped_anywhere_on_the_page(page: Page) -> None:
+    file = (
+        "const held = new DataTransfer(); held.items.add(new File(['sku,name\\n1,a\\n'], 'dropped.csv')); return held"
+    )
+    held = page.evaluate_handle(f"() => {{ {file} }}")
+
+    page.dispatch_event("h1", "drop", {"dataTransfer": held})
+
+    expect(page.locator("[data-chosen]")).to_have_text("dropped.csv · 13 bytes")
+    first_cells(page).to_have_text(["1", "a"])
+
+
 def test_it_sends_nothing_of_a_small_file_before_it_is_told_to(page: Page) -> None:
     sent: list[Request] = []
     page.on("request", lambda request: sent.append(request) if request.method != "GET" else None)
@@ -112,6 +124,7 @@ def test_another_encoding_or_delimiter_shows_at_once(page: Page) -> None:
 
     page.get_by_label("Encoding").select_option("windows-1252")
     first_cells(page).to_have_text(["L-1", "GrÃ¶ÃŸe 1", "rot", "active"])
+    expect(page.locator("table.mapping")).to_contain_text("GrÃ¶ÃŸe 1")
     page.get_by_label("Encoding").select_option("")
     page.get_by_label("Between cells").select_option(",")
     first_cells(page).to_have_text(["L-1;Größe 1;rot;active"])
@@ -393,7 +406,7 @@ def parts_sent(upload: Upload | None = None) -> int:
 def test_a_large_file_is_on_its_way_while_its_columns_are_mapped(page: Page, large: Path) -> None:
     page.get_by_label("File", exact=True).set_input_files(large)
 
-    expect(page.get_by_text(re.compile("about 4[0-9]0,000 rows, 3 columns"))).to_be_visible()
+    expect(page.get_by_text(re.compile("About 4[0-9]0,000 rows, 3 columns"))).to_be_visible()
     page.get_by_label("Where colour goes").select_option("keep as attribute")
     sending(page).to_have_text("Sent", timeout=20_000)
     assert not Import.objects.exists()
