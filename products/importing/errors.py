@@ -6,9 +6,17 @@ from common.errors import ServiceError
 
 FILE_ERROR_CODES = {
     "file_empty": "The file has no content.",
-    "not_text": "The file is something else than text: a workbook, an archive, a picture, UTF-16...",
+    "not_text": "The file is something else than a table: a picture, a PDF, a web page, an archive of another kind.",
     "nul_byte": "The file holds a NUL byte, which no text has.",
     "invalid_utf8": "The text is not valid UTF-8, or it is cut off in the middle of a character.",
+    "invalid_encoding": "The text is not valid in the encoding that was declared or found, or it is cut off.",
+    "archive_files": "The zip archive holds no file, or several.",
+    "archive_encrypted": "The zip archive is encrypted.",
+    "archive_broken": "The archive is damaged, cut off, or packed by a method that is not known.",
+    "archive_too_large": "The archive unpacks to more than `IMPORT_MAX_BYTES`, or to more than 200 times its size.",
+    "workbook_unreadable": "The workbook is damaged, or protected by a password.",
+    "workbook_too_large": "The workbook has more than 100 MB, or takes more than 1 GB of memory to unpack.",
+    "sheet_unknown": "The workbook has no sheet of that name.",
     "header_missing": "No line names the columns.",
     "sku_column_missing": "None of the headers is known as the sku column.",
     "column_repeated": "Two headers mean the same column.",

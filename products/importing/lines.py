@@ -1,4 +1,4 @@
-"""Bytes to lines: UTF-8, in constant memory, and every complaint with its place."""
+"""Bytes to lines, in constant memory, and every complaint with its place."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
+from products.importing.detect import Encoding
 from products.importing.errors import FileError
+from products.importing.sources import HEAD_BYTES, Text
 
 BLOCK_BYTES = 1 << 18
 """Read at a time. Larger blocks are no faster, and cost memory."""
 READ_AHEAD = 2 * BLOCK_BYTES
 """By so many bytes what is taken from the file may be ahead of the rows: the block at hand and the one after it."""
-HEAD_BYTES = 1 << 16
-"""What the delimiter and the kind of file are judged by."""
 MAX_FIELD = 1 << 20
 """Characters of one cell."""
 MAX_ROW = 4 << 20
@@ -32,18 +32,20 @@ def count_line_ends(text: str) -> int:
 class Lines:
     """The lines of a file, their ends kept, in blocks; and what is known of the row they belong to."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.bytes_read = 0
+    def __init__(self, source: Text, encoding: Encoding) -> None:
         self.row_began = 0
         """Line on which the row began that goes on over the next lines, 0 between rows. The reader
         keeps it."""
         self.given = 0
         """Lines that the reader has been given."""
-        self._stream = stream
+        self._source = source
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding.codec)("strict")
+        # In these a NUL byte is half of a character; in all others it is one.
+        self._wide = encoding.codec.startswith(("utf-16", "utf-32"))
         self._unfinished: list[str] = []
         self._rest = ""
         self._decoded = 0
-        self.head = self._read_head()
 
     def unfinished_row(self) -> str:
         """The text from the beginning of the row at hand, as far as the reader has been given it."""
@@ -51,8 +53,9 @@ class Lines:
 
     def sample(self) -> str:
         """The whole lines at the beginning of the file; a mistake in the text is not yet an error."""
-        text = self.head.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
-        if len(self.head) < HEAD_BYTES:
+        head = self._source.head
+        text = codecs.getincrementaldecoder(self._encoding.codec)("replace").decode(head).removeprefix("\ufeff")
+        if len(head) < HEAD_BYTES:
             return text
         end = max(text.rfind("\n"), text.rfind("\r"))
         return text[: end + 1] if end >= 0 else text
@@ -70,59 +73,64 @@ class Lines:
             self._forget_finished_rows()
             yield self._give([self._rest])
 
-    def _read_head(self) -> bytes:
-        head = b""
-        while len(head) < HEAD_BYTES and (more := self._stream.read(HEAD_BYTES - len(head))):
-            head += more
-        self.bytes_read = len(head)
-        return head
-
     def _texts(self) -> Iterator[str]:
-        data = self.head
-        if data.startswith(codecs.BOM_UTF8):
-            self._decoded = len(codecs.BOM_UTF8)
-            data = data[self._decoded :]
+        data = self._source.head
+        beginning = True
         while True:
-            more = self._stream.read(BLOCK_BYTES)
-            self.bytes_read += len(more)
-            text, used = self._decode(data, final=not more)
+            more = self._source.read(BLOCK_BYTES)
+            text = self._decode(data, final=not more)
+            if beginning and text:
+                text, beginning = text.removeprefix("\ufeff"), False
             yield text
             if not more:
                 return
-            data = data[used:] + more
+            data = more
 
-    def _decode(self, data: bytes, *, final: bool) -> tuple[str, int]:
-        nul = data.find(0)
-        if nul >= 0:
-            line = self._line_at(data[:nul])
-            raise FileError(
-                f"Byte {self._decoded + nul:,} (line {line:,}) is a NUL, which no text has: this is not a text file, "
-                "or it is damaged. Export it again as CSV UTF-8.",
-                code="nul_byte",
-            )
+    def _decode(self, data: bytes, *, final: bool) -> str:
+        if not self._wide and (nul := data.find(0)) >= 0:
+            raise self._nul(self._decoded + nul, data[:nul].decode(self._encoding.codec, "replace"))
         try:
-            text, used = codecs.utf_8_decode(data, "strict", final)
+            text = self._decoder.decode(data, final)
         except UnicodeDecodeError as error:
-            self._refuse_bytes(data, error)
-        self._decoded += used
-        return text, used
+            self._refuse_bytes(error, self._decoded + len(data) - len(error.object))
+        if self._wide and (at := text.find("\0")) >= 0:
+            raise self._nul(self._decoded + len(text[:at].encode(self._encoding.codec)), text[:at])
+        self._decoded += len(data)
+        return text
 
-    def _refuse_bytes(self, data: bytes, error: UnicodeDecodeError) -> NoReturn:
-        place = f"byte {self._decoded + error.start:,} (line {self._line_at(data[: error.start]):,})"
-        if error.reason == "unexpected end of data" and error.end == len(data):
+    def _nul(self, place: int, before: str) -> FileError:
+        return FileError(
+            f"Byte {place:,} (line {self._line_after(before):,}) is a NUL, which no text has: this is not a text file, "
+            "or it is damaged. Export it again as CSV UTF-8.",
+            code="nul_byte",
+        )
+
+    def _refuse_bytes(self, error: UnicodeDecodeError, base: int) -> NoReturn:
+        """What the decoder stumbled over; the bytes that it had begin at byte `base` of the file."""
+        utf8 = self._encoding.codec == "utf-8"
+        kind = self._encoding.name.upper() if self._encoding.name.startswith("utf") else self._encoding.name
+        code = "invalid_utf8" if utf8 else "invalid_encoding"
+        before = error.object[: error.start].decode(self._encoding.codec, "replace")
+        place = f"byte {base + error.start:,} (line {self._line_after(before):,})"
+        if error.end == len(error.object) and error.reason.startswith(("unexpected end", "truncated", "incomplete")):
             raise FileError(
-                f"Invalid UTF-8 at {place}: the file ends in the middle of a character. It seems to be cut off; "
+                f"Invalid {kind} at {place}: the file ends in the middle of a character. It seems to be cut off; "
                 "upload it again in full.",
-                code="invalid_utf8",
+                code=code,
             ) from None
+        advice = (
+            "The file seems to be in another encoding: name it, such as encoding=windows-1252, or save it again as "
+            "CSV UTF-8."
+            if utf8
+            else "Is this its encoding? Name another one by the option encoding, or save the file again as CSV UTF-8."
+        )
         raise FileError(
-            f"Invalid UTF-8 at {place}: the byte 0x{data[error.start]:02X} can't stand there. The file seems to be "
-            "in another encoding, such as Windows-1252; save it again as CSV UTF-8.",
-            code="invalid_utf8",
+            f"Invalid {kind} at {place}: the byte 0x{error.object[error.start]:02X} can't stand there. {advice}",
+            code=code,
         ) from None
 
-    def _line_at(self, before: bytes) -> int:
-        return self.given + 1 + count_line_ends(self._rest + before.decode(errors="replace"))
+    def _line_after(self, before: str) -> int:
+        return self.given + 1 + count_line_ends(self._rest + before)
 
     def _give(self, lines: list[str]) -> list[str]:
         self.given += len(lines)

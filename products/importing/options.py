@@ -77,6 +77,16 @@ class MaxRejects:
 
 
 MAPPING_LIMIT = 64 * 1024
+_NO_ENCODINGS_OF_FILES = (
+    "idna",
+    "punycode",
+    "undefined",
+    "unicode_escape",
+    "raw_unicode_escape",
+    "utf-7",
+    "mbcs",
+    "oem",
+)
 _ENCODING = re.compile(r"[A-Za-z0-9_.:-]{1,40}")
 
 
@@ -169,6 +179,15 @@ class ImportOptions:
         return fields | {"mapping": dict(self.mapping), "file_format": self.file_format.as_dict()}
 
 
+def parse_format(mapping: Mapping[str, str]) -> FileFormat:
+    """`FileFormat.parse` by itself. Raises InvalidInputError naming every option that is not understood."""
+    errors: list[FieldError] = []
+    file_format = FileFormat.parse(mapping, errors)
+    if errors:
+        raise InvalidInputError(" ".join(error.message for error in errors), errors=errors)
+    return file_format
+
+
 OPTION_NAMES = (*(each.name for each in dataclass_fields(ImportOptions) if each.name != "file_format"),)
 FORMAT_NAMES = tuple(each.name for each in dataclass_fields(FileFormat))
 
@@ -241,9 +260,10 @@ def _mapping(value: Any, errors: list[FieldError]) -> dict[str, str]:
 
 def _known_encoding(name: str) -> bool:
     try:
-        return (
-            bool(_ENCODING.fullmatch(name)) and codecs.lookup(name)._is_text_encoding
-        )  # the flag that str.encode itself asks
+        if not _ENCODING.fullmatch(name):
+            return False
+        codec = codecs.lookup(name)
+        return codec._is_text_encoding and codec.name not in _NO_ENCODINGS_OF_FILES  # the flag that str.encode asks
     except LookupError:
         return False
 

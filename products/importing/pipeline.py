@@ -89,7 +89,8 @@ def _import_file(import_: Import, reporter: Reporter) -> None:
         checks = True
     stager.create(import_)
     with default_storage.open(import_.stored_file) as stream, Staging(import_, stream, reporter) as staging:
-        if checks:
+        # What was guessed is not applied unseen: somebody is to look whether the text reads right.
+        if checks or (staging.encoding_guessed and import_.apply_requested_at is None):
             _compare(import_, staging, reporter)
         else:
             _merge(import_, staging, reporter)

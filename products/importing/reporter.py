@@ -147,9 +147,17 @@ class Reporter:
 
     # --- counting ------------------------------------------------------------------------------
 
-    def opened(self, header: list[str], ignored_columns: list[str], mapping: Mapping[str, str]) -> None:
-        """The file has this header row, these of its columns are left out, and the others go as mapped or by name."""
-        self.details = {"header": header, "ignored_columns": ignored_columns, "mapping": dict(mapping)}
+    def opened(
+        self, header: list[str], ignored_columns: list[str], mapping: Mapping[str, str], detected: Mapping[str, Any]
+    ) -> None:
+        """The file is read as `detected` says and has this header row; these of its columns are left out, and the
+        others go as mapped or by name."""
+        self.details = {
+            "header": header,
+            "ignored_columns": ignored_columns,
+            "mapping": dict(mapping),
+            "detected": dict(detected),
+        }
 
     def read(self, rows: int, bytes_read: int) -> None:
         """So many more rows were read. Raises FileError when too many are rejected, and as `checkpoint`."""

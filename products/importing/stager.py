@@ -12,7 +12,9 @@ from django.db import connection
 from django.db.models import Q
 
 from products.importing.reader import Reader
+from products.importing.repairs import repair
 from products.importing.reporter import Reporter
+from products.importing.rows import ProductRow, RowError
 from products.importing.statements import statement
 from products.importing.validator import make_validator
 from products.models import Import
@@ -131,12 +133,15 @@ class Stager:
         """Stage some rows; None if there were none."""
         first_line = line_number = count = staged = kept = 0
         validate, keep_all, dumps = self._validate, self._keep_all_cells, json.dumps
+        width = len(self._reader.header)
         with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
             write = copy.write_row
             for line_number, cells in rows:
                 count += 1
                 first_line = first_line or line_number
                 row = validate(line_number, cells)
+                if isinstance(row, list) and len(cells) != width:
+                    row = self._repaired(line_number, cells, row)
                 if isinstance(row, list):
                     self._reporter.staged.reject(line_number, cells, row)
                 elif keep_all or row[2] is None:  # no name: it may turn out to be a new product
@@ -150,3 +155,13 @@ class Stager:
             return None
         self._reporter.read(count, self._reader.bytes_read)
         return Chunk(first_line, line_number, staged, self._reader.bytes_read, kept > 0)
+
+    def _repaired(self, line_number: int, cells: list[str], errors: list[RowError]) -> ProductRow | list[RowError]:
+        """The product of a row that has the wrong number of cells, if it is beyond doubt how it was meant."""
+        repaired = repair(line_number, cells, len(self._reader.header), self._reader.table.dialect)
+        if repaired is None:
+            return errors
+        row = self._validate(line_number, repaired.cells)
+        if not isinstance(row, list):
+            self._reporter.staged.repair(line_number, cells, [repaired.what])
+        return row

@@ -15,6 +15,7 @@ from django.db import connection
 
 from products.importing import columns, mappings
 from products.importing.comparer import Duplicate, take_duplicates
+from products.importing.options import FileFormat
 from products.importing.reader import open_reader
 from products.importing.reporter import Reporter
 from products.importing.rows import RowError
@@ -36,9 +37,15 @@ class Staging:
         self.collided = False
         """Whether lines of different chunks have the same sku; known when the file is staged."""
         reader = open_reader(
-            cast(BinaryIO, stream), total_bytes=import_.bytes_total, mapping=partial(_mapping_of, import_)
+            cast(BinaryIO, stream),
+            total_bytes=import_.bytes_total,
+            mapping=partial(_mapping_of, import_),
+            file_format=FileFormat.of(import_),
         )
-        reporter.opened(reader.header, reader.ignored_columns, import_.mapping)
+        reporter.opened(reader.header, reader.ignored_columns, import_.mapping, reader.table.detected)
+        self.encoding_guessed = reader.table.encoding_guessed
+        """Whether nothing proves that the text is read as it was written."""
+        self._table = reader.table
         self.sku_at = reader.layout.positions[columns.SKU.name]
         self._stager = Stager(import_, reader, reporter)
         self._rule = Import.Duplicates(import_.duplicates)
@@ -58,6 +65,7 @@ class Staging:
     ) -> None:
         self._abandoned = True
         self._thread.join()
+        self._table.close()
 
     def arriving(self) -> Iterator[Chunk]:
         """The chunks as they land. Ends early where lines collide; raises what ended the staging."""

@@ -120,3 +120,63 @@ def test_what_can_not_be_done_as_given_is_said(folder: Path, arguments: list[str
     assert code == 2
     assert word in said
     assert not Import.objects.exists()
+
+
+class Terminal(StringIO):
+    """Somebody who types an answer."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_with_check_it_shows_what_would_change_and_does_not_apply_it_by_itself(folder: Path) -> None:
+    code, said = run(folder / "good.csv", "--check")
+
+    assert code == 4
+    assert "2 would be created, 0 updated" in said
+    assert "created A: name None -> 'Lamp\u00e9'" in said
+    assert "/imports/" in said
+    assert not Product.objects.exists()
+    assert Import.objects.get().phase == "checked"
+
+
+@pytest.mark.parametrize(("answer", "code", "products"), [("y", 0, 2), ("", 1, 0)])
+def test_on_a_terminal_it_asks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, products: int
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+
+    found, _ = run(folder / "good.csv", "--check")
+
+    assert found == code
+    assert Product.objects.count() == products
+
+
+def test_what_was_checked_is_applied_without_asking_by_yes(folder: Path) -> None:
+    code, said = run(folder / "good.csv", "--check", "--yes")
+
+    assert code == 0
+    assert "2 would be created" in said
+    assert "2 created" in said
+    assert Product.objects.count() == 2
+
+
+def test_a_guessed_encoding_is_looked_at_first(folder: Path) -> None:
+    (folder / "old.csv").write_text("sku,name\nA,Gr\u00f6\u00dfe\n", encoding="cp1252")
+
+    code, said = run(folder / "old.csv")
+
+    assert code == 4
+    assert "The encoding is a guess: windows-1252." in said
+    assert "Gr\u00f6\u00dfe" in said
+    assert not Product.objects.exists()
+
+
+def test_what_the_file_is_like_can_be_declared(folder: Path) -> None:
+    (folder / "old.csv").write_text("Preise\nNr;Wort,x\nA;'Gr\u00f6\u00dfe'\n", encoding="cp1252")
+    declared = ["--encoding", "cp1252", "--delimiter", ";", "--quote", "'", "--header-line", "2"]
+
+    code, _ = run(folder / "old.csv", *declared, "--mapping", '{"Nr": "sku", "Wort,x": "name"}')
+
+    assert code == 0
+    assert list(Product.objects.values_list("sku", "name")) == [("A", "Gr\u00f6\u00dfe")]

@@ -21,20 +21,25 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from accounts.models import User
 from common.errors import ServiceError
 from products import progress
+from products.changes import ChangeFilter, changes_of
 from products.importing import lease, pipeline, receiver
-from products.importing.options import ImportOptions
+from products.importing.detect import GUESSED
+from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions
+from products.management.commands.read_csv import add_format_arguments
 from products.models import Import
 
 CHUNK = 1024 * 1024
 SECONDS_A_LOOK = 0.25
 
-FAILED, USAGE, REJECTS, INTERRUPTED = 1, 2, 3, 130
+FAILED, USAGE, REJECTS, CHECKED, INTERRUPTED = 1, 2, 3, 4, 130
+CHANGES_SHOWN = 10
 EXIT_CODES = f"""
 exit codes:
   0    every row was applied (or was there already, or a later line replaced it)
   {FAILED}    the import failed or was cancelled: nothing was applied
   {USAGE}    the command can't be carried out as given: no such file, option or user
   {REJECTS}    it finished, and some rows were rejected; the others were applied
+  {CHECKED}    it was checked and waits for a decision: nothing was applied yet
   {INTERRUPTED}  interrupted by Ctrl-C: nothing was applied
 """
 
@@ -57,26 +62,50 @@ class Command(BaseCommand):
             default=defaults.max_rejects,
             help="Stop when more rows are rejected: a number, a percentage, both, or none. Default: 100,10%%",
         )
+        parser.add_argument("--duplicates", default=defaults.duplicates, help=_described(Import.Duplicates))
+        parser.add_argument("--empty-cells", default=defaults.empty_cells, help=_described(Import.EmptyCells))
+        parser.add_argument("--max-deactivated", default=defaults.max_deactivated, help="In mode sync. Default: 10%%")
+        parser.add_argument("--mapping", default="", help='Where columns go: JSON such as {"Artikel": "sku"}.')
+        parser.add_argument("--check", action="store_true", help="Show what would change, and ask before applying it.")
+        parser.add_argument("--yes", action="store_true", help="Apply what was checked without asking.")
+        add_format_arguments(parser)
         parser.add_argument("--user", metavar="USERNAME", help="Whose import it is. Default: nobody's.")
 
-    def handle(self, *, file: Path, user: str | None, **options: Any) -> None:
+    def handle(self, *, file: Path, user: str | None, yes: bool, **options: Any) -> None:
         import_ = self._receive(file, _options(options), _user(user))
-        with _bar(import_), _cancelled_by_ctrl_c(import_):
+        with _cancelled_by_ctrl_c(import_):
             self._run(import_)
+            # What changed meanwhile is shown again before it is applied.
+            while import_.phase == Import.Phase.CHECKED:
+                self.stdout.write(checked(import_))
+                self._decide(import_, yes=yes and not import_.stale)
+                self._run(import_)
         self.stdout.write(outcome(import_))
         if import_.state != Import.State.SUCCESS:
             sys.exit(FAILED)
         if import_.rows_rejected:
             sys.exit(REJECTS)
 
+    def _decide(self, import_: Import, *, yes: bool) -> None:
+        """Have the checked import applied or given up; where nobody can be asked, let it wait."""
+        if not yes and not sys.stdin.isatty():
+            self.stdout.write(f"Waiting to be applied: {progress.document(import_)['links']['page']}")
+            sys.exit(CHECKED)
+        if yes or input("apply? [y/N] ").strip().lower() in ("y", "yes"):
+            lease.request_apply(import_)
+        else:
+            lease.request_cancel(import_)
+        import_.refresh_from_db()
+
     def _run(self, import_: Import) -> None:
         """Do the import, and come back when it has ended: a worker may have been quicker to take it
         up, and an attempt that the database got in the way of is tried again."""
-        while not import_.finished:
-            pipeline.run(import_.pk, worker=f"import_csv:{os.getpid()}")
-            import_.refresh_from_db()
-            if not import_.finished:
-                time.sleep(SECONDS_A_LOOK)
+        with _bar(import_):
+            while not import_.finished and import_.phase != Import.Phase.CHECKED:
+                pipeline.run(import_.pk, worker=f"import_csv:{os.getpid()}")
+                import_.refresh_from_db()
+                if not import_.finished and import_.phase != Import.Phase.CHECKED:
+                    time.sleep(SECONDS_A_LOOK)
 
     def _receive(self, file: Path, options: ImportOptions, user: User | None) -> Import:
         try:
@@ -94,8 +123,9 @@ def _described(choices: Any) -> str:
 
 
 def _options(options: dict[str, Any]) -> ImportOptions:
+    said = {name: options.get(name) or "" for name in (*OPTION_NAMES, *FORMAT_NAMES)}
     try:
-        return ImportOptions.parse({name: options[name] for name in ("mode", "on_error", "max_rejects")})
+        return ImportOptions.parse({**said, "check_first": options["check"]})
     except ServiceError as error:
         raise CommandError(error.detail, returncode=USAGE) from None
 
@@ -107,6 +137,28 @@ def _user(username: str | None) -> User | None:
         return User.objects.get(username=username)
     except User.DoesNotExist:
         raise CommandError(f"There is no user {username!r}.", returncode=USAGE) from None
+
+
+def checked(import_: Import) -> str:
+    """What a checked file would change, in sentences."""
+    would = f"{import_.rows_created:,} would be created, {import_.rows_updated:,} updated"
+    rest = f"{import_.rows_duplicate:,} replaced by another line, {import_.rows_rejected:,} rejected"
+    lines = [
+        f"{import_.rows_read:,} rows read: {would}; {import_.rows_unchanged:,} are unchanged, {rest}.",
+    ]
+    if import_.products_deactivated:
+        lines.append(f"{import_.products_deactivated:,} products that the file lacks would become inactive.")
+    if import_.stale:
+        lines.insert(0, "The catalogue has changed since the file was checked, so it was checked again.")
+    if import_.detected.get("encoding_from") == GUESSED:
+        lines.append(f"The encoding is a guess: {import_.detected['encoding']}. Do the names read right?")
+    changes = changes_of(import_, ChangeFilter()).page(after=None, before=None, limit=CHANGES_SHOWN)
+    for change in changes:
+        fields = (f"{name} {each['old']!r} -> {each['new']!r}" for name, each in change["fields"].items())
+        lines.append(f"{change['action']} {change['sku']}: {', '.join(fields)}")
+    if len(changes) == CHANGES_SHOWN:
+        lines.append("...")
+    return "\n".join(lines)
 
 
 def outcome(import_: Import) -> str:
@@ -123,6 +175,8 @@ def outcome(import_: Import) -> str:
     lines = [f"{import_.rows_read:,} rows read, {document['rows_per_second']:,} a second: {applied}, {left}."]
     if import_.ignored_columns:
         lines.append(f"Columns that are none of a product's were ignored: {', '.join(import_.ignored_columns)}.")
+    if import_.rows_repaired:
+        lines.append(f"{import_.rows_repaired:,} rows were repaired before they were applied.")
     lines += [_of_row(row) for row in import_.reported_rows.filter(outcome="rejected").order_by("line_number")[:10]]
     if import_.rows_rejected:
         lines.append(f"All rejected rows, to correct and import again: {document['links']['rejects_csv']}")

@@ -11,6 +11,7 @@ from products.importing import columns
 from products.importing.errors import FILE_ERROR_CODES
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES
 from products.importing.reader import open_reader
+from products.importing.repairs import REPAIR_CODES
 from products.importing.rows import ProductRow
 from products.importing.undoer import KEPT_CODES
 from products.importing.validator import ROW_ERROR_CODES, make_validator
@@ -95,7 +96,7 @@ def test_the_docs_show_the_template() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "meaning"), [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items()]
+    ("code", "meaning"), [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items(), *REPAIR_CODES.items()]
 )
 def test_the_docs_explain_every_error_code(code: str, meaning: str) -> None:
     assert f"| `{code}` | {meaning} |" in PAGE

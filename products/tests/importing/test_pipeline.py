@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from products.importing.columns import MAX_COLUMNS
 from products.importing.errors import FILE_ERROR_CODES
 from products.importing.validator import ROW_ERROR_CODES
 from products.models import Import, Product, ProductChange, ReportedRow
+from products.tests.importing import archives
 from products.tests.importing.imports import (
     Counts,
     aside,
@@ -319,7 +321,7 @@ def test_update_rejects_what_is_not_there() -> None:
 def test_bad_rows_are_rejected_and_the_rest_is_applied() -> None:
     rows = {
         "too_few_cells": "A,Lamp",
-        "too_many_cells": "A,Lamp,,,",
+        "too_many_cells": "A,Lamp,,,x",
         "sku_missing": " ,Lamp,,",
         "sku_too_long": f"{'x' * 101},Lamp,,",
         "name_too_long": f"A,{'x' * 256},,",
@@ -451,9 +453,37 @@ def test_a_file_for_another_catalogue_is_stopped_by_what_the_merge_rejects(setti
 
 BAD_FILES: dict[str, tuple[bytes, dict[str, str], str]] = {
     "file_empty": (b"", {}, "The file is empty. Begin the file with a line such as: sku,name,description,status"),
-    "not_text": (b"PK\x03\x04" + b"[Content_Types].xml" + bytes(99), {}, "The file is an Excel workbook (xlsx),"),
+    "not_text": (b"%PDF-1.7\n", {}, "The file is a PDF document, whatever its name says"),
     "nul_byte": (b"sku,name\nA,Lamp\nB,Ch\x00air\n", {}, "Byte 20 (line 3) is a NUL,"),
-    "invalid_utf8": (b"sku,name\nA,Lamp\nB,St\xfchle\n", {}, "Invalid UTF-8 at byte 20 (line 3): the byte 0xFC"),
+    "invalid_utf8": (
+        b"sku,name\nA,Lamp\nB,St\xfchle\n",
+        {"encoding": "utf-8"},
+        "Invalid UTF-8 at byte 20 (line 3): the byte 0xFC",
+    ),
+    "invalid_encoding": (
+        b"\xff\xfe" + "sku,name\nA,Lamp\n".encode("utf-16-le") + b"B",
+        {},
+        "Invalid UTF-16-LE at byte 34 (line 3): the file ends in the middle of a character.",
+    ),
+    "archive_files": (archives.zip_of({"a.csv": b"sku\n", "b.csv": b"sku\n"}), {}, "The zip archive holds 2 files"),
+    "archive_encrypted": (archives.ENCRYPTED_ZIP, {}, "“products.csv” in the zip archive is encrypted."),
+    "archive_broken": (gzip.compress(numbered(50).encode())[:-9], {}, "The archive can't be unpacked: it is cut off."),
+    "archive_too_large": (
+        gzip.compress(csv("sku,name,description", *(f"{n},Lamp,{'x' * 90_000}" for n in range(150))).encode()),
+        {},
+        "The archive unpacks to more than 200 times its own size",
+    ),
+    "workbook_unreadable": (archives.zip_of({"xl/workbook.xml": b"<"}), {}, "The file seems to be a workbook, but"),
+    "workbook_too_large": (
+        archives.xlsx([["sku"], *([None] * 1_000_000), ["A"] * 5_000]),
+        {},
+        "The workbook is too large: reading it takes more memory or time",
+    ),
+    "sheet_unknown": (
+        archives.xlsx([["sku"]]),
+        {"sheet": "Prices"},
+        "The workbook has no sheet “Prices”. It has: “Sheet1”.",
+    ),
     "header_missing": (b"\n\n,,\n", {}, "Line 3 should name the columns, but its cells are all empty."),
     "sku_column_missing": (b"title,price\nLamp,1\n", {}, "No column of line 1 is the sku. Found: “title”, “price”."),
     "column_repeated": (b"sku,name,Code\nA,Lamp,B\n", {}, "“sku” (column 1) and “Code” (column 3) both mean sku."),
@@ -792,3 +822,48 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(file_store: Path) -> 
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 30_000  # kB
+
+
+# --- how the file is written -------------------------------------------------------------------
+
+
+def test_a_file_whose_encoding_is_guessed_waits_to_be_looked_at() -> None:
+    import_ = imported("sku;name\nA;Größe\n".encode("cp1252"))
+
+    assert (import_.state, import_.phase, import_.check_first) == ("PENDING", "checked", False)
+    assert import_.detected == {
+        "encoding": "windows-1252",
+        "encoding_from": "guess",
+        "delimiter": ";",
+        "quote": '"',
+        "header_line": 1,
+    }
+    assert not Product.objects.exists()
+
+    lease.request_apply(import_)
+
+    assert counts(run(import_)) == Counts(read=1, created=1)
+    assert names() == {"A": "Größe"}
+
+
+def test_a_file_whose_encoding_is_declared_is_applied() -> None:
+    imported("sku;name\nA;Größe\n".encode("cp1252"), encoding="windows-1252")
+
+    assert names() == {"A": "Größe"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress("Products\n\nsku,name\nA,Größe\n".encode()),
+        archives.zip_of({"p.csv": "sku|name\nA|Größe\n".encode("utf-16")}),
+        archives.xlsx([["Products"], ["sku", "name"], ["A", "Größe"]]),
+    ],
+)
+def test_a_file_is_applied_whatever_it_comes_in(content: bytes) -> None:
+    import_ = imported(content)
+
+    assert counts(import_) == Counts(read=1, created=1)
+    assert names() == {"A": "Größe"}
+    assert import_.bytes_read == import_.bytes_total == len(content)
+    assert import_.detected["container"] in ("gzip", "zip", "xlsx")

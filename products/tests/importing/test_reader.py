@@ -249,13 +249,14 @@ def test_it_refuses_more_columns_than_a_thousand() -> None:
     assert "1,001 columns" in error.detail
 
 
-@pytest.mark.parametrize("before", [b"sku,name\nA,", b"sku,name\n" + b"B,long\n" * 100_000 + b"A,"])
-def test_it_names_the_byte_and_the_line_that_is_not_utf8(before: bytes) -> None:
+@pytest.mark.parametrize("before", ["sku,name\nÄ,".encode() * 8_000, b"sku,name\n" + b"B,long\n" * 100_000 + b"A,"])
+def test_it_names_the_byte_and_the_line_that_is_not_utf8_where_the_beginning_is(before: bytes) -> None:
     error = error_of(before + "größe".encode("latin-1") + b"\nC,c\n")
 
     assert error.code == "invalid_utf8"
     assert f"byte {len(before) + 2:,} (line {before.count(10) + 1:,})" in error.detail
     assert "0xF6" in error.detail
+    assert "encoding=windows-1252" in error.detail
 
 
 def test_it_counts_the_bytes_of_the_byte_order_mark() -> None:
