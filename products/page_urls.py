@@ -11,6 +11,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="import-list"), name="home"),
     path("imports/", views.import_list, name="import-list"),
     path("imports/new/", views.import_new, name="import-new"),
+    path("imports/template.csv", views.template_csv, name="template-csv"),
     path("imports/<uuid:import_id>/", views.import_detail, name="import-detail"),
     path("imports/<uuid:import_id>/cancel/", views.import_cancel, name="import-cancel"),
 ]

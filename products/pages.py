@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+import uuid
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings
@@ -19,7 +20,7 @@ from accounts.models import Scope
 from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLargeError
 from products import progress
 from products.importing import columns
-from products.importing.options import ImportOptions
+from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
 from products.models import Import, ReportedRow
 from products.tasks import start_import
 from products.templatetags.figures import size
@@ -129,7 +130,7 @@ def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then
 
     def form(error: ServiceError | None = None) -> HttpResponse:
         status = error.status if error else 200
-        return render(request, template, {**context, **_upload_context(request, error)}, status=status)
+        return render(request, template, {**context, **_upload_context(request, error, then)}, status=status)
 
     if request.method != "POST":
         return form()
@@ -170,16 +171,54 @@ def _take(request: HttpRequest, then: str) -> HttpResponse:
     return HttpResponseRedirect(reverse(then, args=[import_.pk]))
 
 
-def _upload_context(request: HttpRequest, error: ServiceError | None) -> dict[str, Any]:
+ENCODINGS = (
+    ("utf-8", "UTF-8"),
+    ("windows-1252", "Windows-1252 (Western Europe)"),
+    ("iso-8859-15", "ISO 8859-15 (Western Europe)"),
+    ("windows-1250", "Windows-1250 (Central Europe)"),
+    ("windows-1251", "Windows-1251 (Cyrillic)"),
+    ("windows-1253", "Windows-1253 (Greek)"),
+    ("windows-1254", "Windows-1254 (Turkish)"),
+    ("macintosh", "Mac Roman"),
+    ("shift_jis", "Shift JIS (Japanese)"),
+    ("gb18030", "GB 18030 (Chinese)"),
+    ("euc-kr", "EUC-KR (Korean)"),
+    ("utf-16le", "UTF-16, little-endian"),
+    ("utf-16be", "UTF-16, big-endian"),
+)
+"""Names that browsers (the WHATWG's Encoding standard) and Python both know, for the same thing."""
+DELIMITERS = ((",", "Comma ,"), (";", "Semicolon ;"), ("tab", "Tab"), ("|", "Pipe |"))
+QUOTES = (('"', 'Double "'), ("'", "Single '"), ("none", "None"))
+
+
+def _upload_context(request: HttpRequest, error: ServiceError | None, then: str) -> dict[str, Any]:
     """What `products/upload_form.html` shows: the choices, what was chosen, what was wrong."""
-    fresh = Import()
-    chosen = {name: getattr(fresh, name) for name in ("mode", "on_error", "max_rejects")}
+    chosen: dict[str, Any] = {**asdict(ImportOptions()), **dict.fromkeys(FORMAT_NAMES, ""), "mapping": ""}
     if request.method == "POST" and error and not isinstance(error, TooLargeError | NoSpaceError):
         chosen |= {name: request.POST.get(name, value) for name, value in chosen.items()}
     return {
         "problem": error,
+        "problems_of": {each.pointer.strip("/"): each.message for each in error.errors} if error else {},
         "chosen": chosen,
         "modes": Import.Mode.choices,
         "on_errors": Import.OnError.choices,
+        "duplicates": Import.Duplicates.choices,
+        "empty_cells": Import.EmptyCells.choices,
+        "encodings": ENCODINGS,
+        "delimiters": DELIMITERS,
+        "quotes": QUOTES,
+        "max_header_line": MAX_HEADER_LINE,
         "max_bytes": settings.IMPORT_MAX_BYTES,
+        "page_of_import": reverse(then, args=[_SOME_ID]),
+        "columns": {
+            "names": [column.name for column in columns.COLUMNS],
+            "by_header": columns.names_by_header(),
+            "attribute": columns.ATTRIBUTE,
+            "attribute_name_limit": columns.ATTRIBUTE_NAME_LIMIT,
+            "max_columns": columns.MAX_COLUMNS,
+        },
     }
+
+
+_SOME_ID = uuid.UUID(int=0)
+"""Stands in an address where the script puts the id of the new import."""

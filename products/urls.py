@@ -10,6 +10,7 @@ from products.api.changes import ChangesViewSet
 from products.api.exports import ExportViewSet
 from products.api.history import HistoryViewSet
 from products.api.imports import ImportViewSet
+from products.api.mappings import MappingViewSet
 from products.api.originals import OriginalImportViewSet, OriginalProductViewSet
 from products.api.products import ProductViewSet
 from products.api.rejects import RejectsViewSet
@@ -36,6 +37,7 @@ urlpatterns = [
     path("api/v1/products/<path:sku>/history/", HistoryViewSet.as_view({"get": "list"}), name="product-history"),
     path("api/v1/products/<path:sku>/", product_detail, name="product-detail"),
     path("api/v1/imports/", ImportViewSet.as_view({"get": "list", "post": "create"}), name="api-import-list"),
+    path("api/v1/imports/mapping/", MappingViewSet.as_view({"post": "propose"}), name="api-import-mapping"),
     path("api/v1/imports/<str:import_id>/", ImportViewSet.as_view({"get": "retrieve"}), name="api-import-detail"),
     path("api/v1/imports/<str:import_id>/cancel/", ImportViewSet.as_view({"post": "cancel"}), name="api-import-cancel"),
     path("api/v1/imports/<str:import_id>/apply/", ImportViewSet.as_view({"post": "apply"}), name="api-import-apply"),

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import access
 from common.errors import ServiceError
 from products import pages
-from products.importing import lease
+from products.importing import columns, lease
 from products.models import Import
 
 IMPORTS_A_PAGE = 50
@@ -107,3 +107,11 @@ def _next(request: HttpRequest) -> str | None:
 def import_new(request: HttpRequest) -> HttpResponse:
     """The upload form, and the upload itself: a plain multipart POST."""
     return pages.upload(request, "products/import_new.html", {"section": "upload"}, then="import-detail")
+
+
+@login_required
+@require_GET
+def template_csv(request: HttpRequest) -> HttpResponse:
+    """A file to start from: every column, and one product."""
+    headers = {"Content-Disposition": 'attachment; filename="products.csv"'}
+    return HttpResponse(columns.template_csv(), content_type="text/csv; charset=utf-8", headers=headers)

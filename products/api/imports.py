@@ -21,7 +21,7 @@ from common.openapi import problems
 from common.pagination import NewestFirst
 from products import progress
 from products.api import bodies
-from products.api.parameters import choice, json_object, person, refuse_unknown
+from products.api.parameters import choice, hex_digest, json_object, person, refuse_unknown
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
 from products.importing import lease, twins
@@ -132,7 +132,10 @@ def upload_schema(**how: Any) -> Any:
     list=extend_schema(
         summary="List imports",
         description="Your own, or all of them if you may see those of others.",
-        parameters=[OpenApiParameter("state", OpenApiTypes.STR, enum=Import.State.values)],
+        parameters=[
+            OpenApiParameter("state", OpenApiTypes.STR, enum=Import.State.values),
+            OpenApiParameter("sha256", OpenApiTypes.STR, description="Imports of the file with this SHA-256, in hex."),
+        ],
         responses={200: ImportDocument(many=True), **problems()},
     ),
     create=upload_schema(summary="Import a file"),
@@ -160,10 +163,12 @@ class ImportViewSet(GenericViewSet):
         return super().get_parsers() if action == "create" else [JSONParser()]
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request, ["state"])
+        refuse_unknown(request, ["state", "sha256"])
         imports = Import.objects.visible_to(request.user).select_related("created_by")
         if state := choice(request, "state", Import.State):
             imports = imports.filter(state=state)
+        if digest := hex_digest(request, "sha256"):
+            imports = imports.filter(sha256=digest)
         page = self.paginate_queryset(imports) or []
         return self.get_paginated_response([progress.document(import_) for import_ in page])
 

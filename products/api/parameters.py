@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ from common.errors import FieldError, InvalidInputError
 if TYPE_CHECKING:
     from accounts.models import User
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 PAGING = frozenset({"cursor", "page_size", "format"})
 
 
@@ -40,6 +42,15 @@ def choice(request: Request, name: str, choices: type[models.TextChoices], defau
     if value and value not in choices.values:
         message = f"{name}={value!r} is none of {', '.join(choices.values)}."
         raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_choice", message)])
+    return value
+
+
+def hex_digest(request: Request, name: str) -> str:
+    """A SHA-256 in lower case; empty if the parameter is not there. Raises InvalidInputError."""
+    value = request.query_params.get(name, "").lower()
+    if value and not _DIGEST.fullmatch(value):
+        message = f"{name}={value[:80]!r} is not a SHA-256. Give it as 64 hexadecimal digits."
+        raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid", message)])
     return value
 
 

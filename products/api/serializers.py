@@ -12,7 +12,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from common.errors import FieldError, InvalidInputError
-from products.importing.columns import DESCRIPTION, NAME, SKU
+from products.importing.columns import DESCRIPTION, MAX_COLUMNS, NAME, SKU
+from products.importing.lines import MAX_FIELD
 from products.models import Import, Product, ReportedRow
 
 READ_ONLY = frozenset({"version", "created_at", "updated_at"})
@@ -212,6 +213,26 @@ class ApplyOptions(serializers.Serializer):
     max_deactivated = serializers.CharField(
         required=False, help_text="In mode `sync`: replaces the limit, as in `25%` or `none`."
     )
+
+
+class FileHeaders(serializers.Serializer):
+    """The header row of a file."""
+
+    headers = serializers.ListField(
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=MAX_FIELD),
+        max_length=MAX_COLUMNS,
+        help_text="As they stand in the file, in its order.",
+    )
+
+
+class MappingDocument(serializers.Serializer):
+    """Where the columns of a file go unless its uploader says otherwise."""
+
+    mapping = serializers.DictField(
+        child=serializers.CharField(allow_blank=True),
+        help_text="Each header: a column, `attributes.NAME`, or empty for one that is left out.",
+    )
+    remembered = serializers.BooleanField(help_text="Whether an earlier file with the same headers was mapped so.")
 
 
 class RowProblem(serializers.Serializer):

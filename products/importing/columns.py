@@ -95,6 +95,11 @@ def find(header: str) -> Column | None:
     return _BY_HEADER.get(fold(header))
 
 
+def names_by_header() -> dict[str, str]:
+    """Folded header -> name of its column, for those who match headers elsewhere, such as the upload page."""
+    return {header: column.name for header, column in _BY_HEADER.items()}
+
+
 ATTRIBUTE = "attributes."
 """What a target of a mapping begins with that keeps a column as an attribute."""
 ATTRIBUTE_NAME_LIMIT = 100

@@ -67,7 +67,7 @@ def test_it_shows_an_import_from_the_upload_to_its_end(
     file.write_text("sku,name\n" + "".join(f"LAMP-{number},Desk lamp\n" for number in range(1000)))
     sign_in(tab, alice, "/imports/new/")
 
-    tab.get_by_label("File").set_input_files(file)
+    tab.get_by_label("File", exact=True).set_input_files(file)
     expect(tab.locator("[data-chosen]")).to_have_text(re.compile(r"lamps\.csv · \d+\.\d kB"))
     tab.get_by_role("button", name="Upload and import").click()
     tab.wait_for_url(re.compile(r"/imports/[0-9a-f-]{36}/$"))
@@ -148,7 +148,7 @@ def test_it_needs_no_javascript(
     tab = complaints.watch(context.new_page())
     sign_in(tab, alice, "/imports/new/")
 
-    tab.get_by_label("File").set_input_files(file)
+    tab.get_by_label("File", exact=True).set_input_files(file)
     tab.get_by_role("button", name="Upload and import").click()
     tab.wait_for_url(re.compile(r"/imports/[0-9a-f-]{36}/$"))
     advance(Import.objects.get(), state="PROGRESS", phase="staging", rows_read=1234, started_at=Now())

@@ -1,0 +1,37 @@
+"""`/api/v1/imports/mapping/`: where the columns of a file would go, before it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts.models import Scope
+from common.openapi import problems
+from products.api.parameters import refuse_unknown
+from products.api.serializers import FileHeaders, MappingDocument
+from products.importing import mappings
+
+
+@extend_schema(tags=["imports"])
+class MappingViewSet(ViewSet):
+    required_scopes = {"propose": {Scope.IMPORT}}
+
+    @extend_schema(
+        operation_id="imports_mapping",
+        summary="Ask where the columns of a file would go",
+        description=(
+            "As an import without a mapping does it: as the last file with the same headers was mapped, "
+            "else by their names. A POST, since a thousand headers fit in no address; nothing is written."
+        ),
+        request=FileHeaders,
+        responses={200: MappingDocument, **problems()},
+    )
+    def propose(self, request: Request) -> Response:
+        refuse_unknown(request)
+        body = FileHeaders(data=request.data)
+        body.is_valid(raise_exception=True)
+        return Response(asdict(mappings.propose(body.validated_data["headers"])))
