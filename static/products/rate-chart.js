@@ -21,23 +21,17 @@ function loadLibrary() {
 }
 
 class RateChart extends HTMLElement {
-  constructor() {
-    super();
-    this.hidden = true;
-  }
-
   // Rates as Pace keeps them; `start` is the second from which the axis counts.
   draw(rates, start, words) {
     this.rates = rates;
     this.start = start;
     if (rates.length < FEWEST) return;
-    if (this.hidden) this.build(words);
+    if (!this.firstChild) this.build(words);
     this.table();
     this.plot();
   }
 
   build(words) {
-    this.hidden = false;
     this.innerHTML = `
       <p class="key"><strong>Rows per second</strong> <span><span class="read" aria-hidden="true">━</span> read</span>
         <span><span class="settled" aria-hidden="true">┅</span> ${words}</span></p>
