@@ -78,7 +78,8 @@ def _page(import_: Import, wanted: ChangeFilter, *, after: int | None, before: i
         return changes_of(import_, wanted).page(after=after, before=before, limit=limit)
     except ProgrammingError:  # applied or discarded meanwhile: the list of what was planned is gone
         now = Import.objects.get(pk=import_.pk)
-        return changes_of(now, wanted).page(after=None, before=None, limit=limit)
+        decided = now.staged_attempt != import_.staged_attempt
+        return changes_of(now, wanted).page(after=None, before=None, limit=limit) if decided else []
 
 
 def _one_of(choices: tuple[str, ...], text: str | None) -> str:

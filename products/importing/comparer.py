@@ -101,7 +101,7 @@ class Comparer(Settler):
             heartbeat_at=Now(),
             lease_expires_at=None,
             checked_at=Now(),
-            staged_attempt=self.import_.attempt,
+            staged_attempt=self.import_.staged_attempt or self.import_.attempt,
             stale=stale,
             apply_requested_at=None,
             expires_at=Now() + timedelta(hours=settings.IMPORT_CHECK_HOURS),

@@ -22,7 +22,8 @@ class InPlace extends HTMLElement {
     event.preventDefault();
     const form = event.target;
     const wanted = [...new FormData(form)].filter(([, value]) => value !== "");
-    this.go(`${form.action}?${new URLSearchParams(wanted)}`, false);
+    // Not form.action: that is the field of this name.
+    this.go(`${form.getAttribute("action")}?${new URLSearchParams(wanted)}`, false);
   }
 
   // The newest wish counts, whichever answer comes first.

@@ -243,19 +243,28 @@ def test_another_worker_takes_over_where_one_was_killed(page: Page, service: Ser
     assert Product.objects.count() == 3
 
 
-def test_a_wrong_file_is_told_and_read_again_in_another_way(page: Page, alice: User) -> None:
-    open_import(page, sent(alice, "sku,name\nLAMP-1,Desk lamp\n", "lamps.csv", delimiter=";"))
+def test_a_wrong_file_is_told(page: Page, alice: User) -> None:
+    open_import(page, sent(alice, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "lamps.csv"))
 
     state(page).to_have_text("Failed")
     expect(page.get_by_text("Nothing of this file is in the catalogue.")).to_be_visible()
+    expect(page.locator(".steps .failed")).to_contain_text("Check")
     no_serious_findings(page)
+
+
+def test_a_file_is_read_again_in_another_way_and_checked_first(page: Page, alice: User) -> None:
+    import_ = sent(alice, FIRST, check_first="true")
+    open_import(page, import_)
     page.get_by_text("Read this file again in another way").click()
-    page.get_by_label("Delimiter").select_option("comma")
+    page.get_by_label("Encoding").select_option("windows-1252")
     page.get_by_role("button", name="Read again").click()
 
+    expect(page).not_to_have_url(re.compile(str(import_.pk)))
     state(page).to_have_text("Checked")
-    page.get_by_role("button", name="Apply: create 1").click()
-    state(page).to_have_text("Done")
+    ended(import_, "CANCELLED")
+    again = Import.objects.latest("id")
+    assert again.file_format == {"encoding": "windows-1252"}
+    assert again.sha256 == import_.sha256
 
 
 def test_rejected_rows_are_told_by_their_cause(page: Page, alice: User) -> None:
