@@ -41,7 +41,7 @@ class Change:
     differences: list[Difference]
 
 
-def changes_context(import_: Import, query: Mapping[str, str]) -> dict[str, Any]:
+def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = CHANGES_A_PAGE) -> dict[str, Any]:
     """What `products/changes.html` shows: one page, and the ways to the others. What `query` has wrong is ignored."""
     wanted = ChangeFilter(
         action=_one_of(ACTIONS, query.get("action")),
@@ -51,9 +51,9 @@ def changes_context(import_: Import, query: Mapping[str, str]) -> dict[str, Any]
     after, before = _number(query.get("after")), _number(query.get("before"))
     if before is not None:
         after = None
-    found = _page(import_, wanted, after=after, before=before)
-    more = len(found) > CHANGES_A_PAGE
-    page = found[-CHANGES_A_PAGE:] if before is not None else found[:CHANGES_A_PAGE]
+    found = _page(import_, wanted, after=after, before=before, limit=limit + 1)
+    more = len(found) > limit
+    page = found[-limit:] if before is not None else found[:limit]
     has_previous = more if before is not None else after is not None
     has_next = bool(page) and (before is not None or more)
     filters = {"action": wanted.action, "field": wanted.field, "search": wanted.search}
@@ -72,8 +72,9 @@ def changes_context(import_: Import, query: Mapping[str, str]) -> dict[str, Any]
     }
 
 
-def _page(import_: Import, wanted: ChangeFilter, *, after: int | None, before: int | None) -> list[ChangeDocument]:
-    limit = CHANGES_A_PAGE + 1
+def _page(
+    import_: Import, wanted: ChangeFilter, *, after: int | None, before: int | None, limit: int
+) -> list[ChangeDocument]:
     try:
         return changes_of(import_, wanted).page(after=after, before=before, limit=limit)
     except ProgrammingError:  # applied or discarded meanwhile: the list of what was planned is gone

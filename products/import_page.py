@@ -25,10 +25,12 @@ from products.importing.options import MaxRejects
 from products.models import Import, Product, ReportedRow
 from products.templatetags.figures import grouped, size
 
+CHANGES_SHOWN = 10
 ROWS_SHOWN = 20
+FEW = 5
+"""Rows that are shown at once, beside the list of causes."""
 ROWS_A_PAGE = 100
 COLUMNS_SHOWN = 12
-CAUSES_SHOWN = 20
 
 SMALL_FILE = 1_000_000
 """Bytes. A file that is no larger is usually done when its page is asked for."""
@@ -250,18 +252,24 @@ LABELS = {
 }
 """What each count is called: once it is so, and while the file is only checked."""
 SUMMANDS = {
-    "rows_created": "created",
-    "rows_updated": "updated",
-    "rows_unchanged": "unchanged",
-    "rows_rejected": "rejected",
-    "rows_duplicate": "duplicate",
-    "rows_deleted": "deleted",
+    "rows_created": ("created", "new"),
+    "rows_updated": ("updated", "changed"),
+    "rows_unchanged": ("unchanged", "unchanged"),
+    "rows_rejected": ("rejected", "rejected"),
+    "rows_duplicate": ("duplicate", "duplicate"),
+    "rows_deleted": ("deleted", ""),
 }
+"""What the parts of the sum are called, in the same two cases."""
+
+
+def _is_planned(import_: Import) -> bool:
+    """Whether its counts say what would happen, rather than what has."""
+    return import_.kind == Import.Kind.FILE and import_.phase in (Import.Phase.CHECKED, Import.Phase.COMPARING)
 
 
 def figures(import_: Import) -> list[Figure]:
     """The counts that matter for this kind of import."""
-    planned = import_.kind == Import.Kind.FILE and import_.phase in (Import.Phase.CHECKED, Import.Phase.COMPARING)
+    planned = _is_planned(import_)
     found = [
         Figure(name, words[planned], getattr(import_, name), name == "rows_rejected" and import_.rows_rejected > 0)
         for name, words in LABELS[Import.Kind(import_.kind)].items()
@@ -281,7 +289,8 @@ def sum_of(import_: Import) -> str:
         parts.pop("rows_deleted")
     else:
         parts = {name: number for name, number in parts.items() if number}
-    words = " + ".join(f"{grouped(number)} {SUMMANDS[name]}" for name, number in parts.items())
+    planned = _is_planned(import_)
+    words = " + ".join(f"{grouped(number)} {SUMMANDS[name][planned]}" for name, number in parts.items())
     return f"{grouped(import_.rows_read)} rows read = {words or '0'}"
 
 
@@ -400,7 +409,7 @@ def _changes(request: HttpRequest, import_: Import) -> dict[str, Any] | None:
     undecided_or_applied = import_.phase == Import.Phase.CHECKED or import_.state == Import.State.SUCCESS
     if not undecided_or_applied or not import_.products_changed:
         return None
-    return changes_context(import_, {})
+    return changes_context(import_, {}, limit=CHANGES_SHOWN)
 
 
 # --- rows of which there is more to say ------------------------------------------------------------
@@ -424,6 +433,10 @@ class Report:
     header: list[str]
     columns_hidden: int
     lines: list[ReportLine]
+
+    @property
+    def few(self) -> bool:
+        return self.total <= FEW
 
 
 def _reports(import_: Import) -> list[Report]:

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from products.importing.statements import statement
 from products.models import Import, ReportedRow
 
-ROWS_LOOKED_AT = 100_000
+ROWS_LOOKED_AT = 50_000
 """Of a file that is wrong from top to bottom the rest says nothing new, and would take seconds."""
 CAUSES = 100
 LINES = 5

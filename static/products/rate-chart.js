@@ -71,7 +71,7 @@ class RateChart extends HTMLElement {
         cursor: { show: false },
         scales: { x: { time: false }, y: { range: (_, __, most) => [0, Math.max(10, most * 1.1)] } },
         axes: [
-          { ...axis, values: (_, ticks) => ticks.map((tick) => `${tick} s`) },
+          { ...axis, size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => `${tick} s`) },
           { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => inShort.format(tick)) },
         ],
         series: [

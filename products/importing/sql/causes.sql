@@ -5,15 +5,25 @@ WITH looked_at AS (
      WHERE import_id = %(import_id)s AND outcome = %(outcome)s
      ORDER BY line_number
      LIMIT %(rows)s
-), found AS (
-    SELECT error ->> 'code' AS code, coalesce(error ->> 'column', '') AS about, error ->> 'message' AS message, line_number,
-           row_number() OVER (PARTITION BY error ->> 'code', error ->> 'column' ORDER BY line_number) AS place
+), causes AS (
+    SELECT error ->> 'code' AS code, error ->> 'column' AS about, count(*) AS number,
+           min(line_number) AS first_line, array_agg(line_number) AS lines
       FROM looked_at, jsonb_array_elements(errors) AS error
+     GROUP BY 1, 2
+     ORDER BY number DESC, first_line
+     LIMIT %(causes)s
 )
-SELECT code, about, count(DISTINCT line_number),
-       array_agg(line_number ORDER BY line_number) FILTER (WHERE place <= %(lines)s),
-       min(message) FILTER (WHERE place = 1)
-  FROM found
- GROUP BY code, about
- ORDER BY 3 DESC, min(line_number)
- LIMIT %(causes)s
+SELECT c.code, coalesce(c.about, ''), c.number, first_lines.found, example.message
+  FROM causes AS c
+ CROSS JOIN LATERAL (
+       SELECT array_agg(line) AS found
+         FROM (SELECT line FROM unnest(c.lines) AS line ORDER BY line LIMIT %(lines)s) AS some
+       ) AS first_lines
+ CROSS JOIN LATERAL (
+       SELECT error ->> 'message' AS message
+         FROM products_reportedrow, jsonb_array_elements(errors) AS error
+        WHERE import_id = %(import_id)s AND outcome = %(outcome)s AND line_number = c.first_line
+          AND error ->> 'code' = c.code AND error ->> 'column' IS NOT DISTINCT FROM c.about
+        LIMIT 1
+       ) AS example
+ ORDER BY c.number DESC, c.first_line
