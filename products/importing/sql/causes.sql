@@ -17,7 +17,7 @@ SELECT c.code, coalesce(c.about, ''), c.number, first_lines.found, example.messa
   FROM causes AS c
  CROSS JOIN LATERAL (
        SELECT array_agg(line) AS found
-         FROM (SELECT line FROM unnest(c.lines) AS line ORDER BY line LIMIT %(lines)s) AS some
+         FROM (SELECT line FROM unnest(c.lines) AS line ORDER BY line LIMIT %(lines)s) AS first_ones
        ) AS first_lines
  CROSS JOIN LATERAL (
        SELECT error ->> 'message' AS message
