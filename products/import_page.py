@@ -130,7 +130,7 @@ def _ahead(import_: Import) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the way. `standing` is done, now, todo, skipped or failed."""
+    """One step of the way. `standing` is done, going (on, beside another), now, todo, skipped or failed."""
 
     name: str
     standing: str
@@ -149,6 +149,8 @@ def steps(import_: Import) -> list[Step]:
         standing = "done" if position < now else "todo"
         if position == now:
             standing = "done" if import_.state == Import.State.SUCCESS else "failed" if ended_badly else "now"
+        if name == "Check" and standing == "done" and _still_reads(import_):
+            standing = "going"
         if name == "Changes" and not import_.check_first and standing != "now":
             standing = "skipped"
         found.append(Step(name, standing, _note(import_, name, standing)))
@@ -172,11 +174,16 @@ def _place(import_: Import) -> str:
     return "Check"
 
 
+def _still_reads(import_: Import) -> bool:
+    """Reading goes on beside the writing, where nobody asked to see the changes in between."""
+    return import_.state == Import.State.PROGRESS and import_.bytes_read < import_.bytes_total
+
+
 def _note(import_: Import, name: str, standing: str) -> str:
     if standing == "failed":
         return "cancelled" if import_.state == Import.State.CANCELLED else "failed"
-    if standing == "skipped":
-        return "not asked for"
+    if standing in ("skipped", "going"):
+        return "not asked for" if standing == "skipped" else "at the same time"
     if standing == "now":
         waits = import_.state == Import.State.PENDING and import_.phase != Import.Phase.CHECKED
         return "waiting" if waits else "your decision" if name == "Changes" else f"{import_.percent:.0f} %"
@@ -395,12 +402,10 @@ def _related(request: HttpRequest, import_: Import) -> dict[str, Import | None]:
     def seen(pk: uuid.UUID | None) -> Import | None:
         return visible.filter(pk=pk).first() if pk else None
 
-    twin = twins.earlier(import_)
     return {
         "undoes": seen(import_.undoes_id),
         "undone_by": seen(import_.undone_by),
-        "twin": twin,
-        "twin_seen": seen(twin.pk) if twin else None,
+        "twin": twins.earlier(import_, request.user) if import_.kind == Import.Kind.FILE else None,
     }
 
 

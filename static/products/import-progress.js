@@ -119,6 +119,11 @@ class ImportProgress extends HTMLElement {
     this.write("settled", grouped.format(settled), "[data-settled]");
     const expected = read ? found.rows_read / read : 0;
     this.bar("reading", 100 * read);
+    const check = this.part(".steps .going");
+    if (check && read >= 1) {
+      check.className = "done";
+      check.querySelector(".quiet").textContent = "done";
+    }
     this.bar("writing", expected ? (100 * settled) / expected : 0);
     this.bar("whole", found.percent);
     this.tick();

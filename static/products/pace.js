@@ -1,6 +1,7 @@
 // How fast an import goes, and how long it may take yet, out of what was seen in the last seconds.
 
 const WINDOW = 15; // seconds that are looked back
+const SMOOTHED = 3; // seconds over which a rate is taken
 const SHORTEST = 1.5; // seconds that must have been seen before anything is foretold
 const KEPT = 600; // samples: two and a half minutes at four a second, then every other one goes
 
@@ -20,10 +21,10 @@ export class Pace {
     if (this.rates.length > KEPT) this.rates = this.rates.filter((_, index) => index % 2);
   }
 
-  // Over about a second, so that one snapshot more or less makes no tooth.
+  // Over some seconds: rows are written by the chunk, about one in a second, and each would be a tooth.
   rate(at) {
     const now = this.samples.at(-1);
-    const from = this.samples.findLast((sample) => at - sample.at >= 0.9) ?? this.samples[0];
+    const from = this.samples.findLast((sample) => at - sample.at >= SMOOTHED) ?? this.samples[0];
     const seconds = now.at - from.at;
     if (seconds <= 0) return;
     this.rates.push({
