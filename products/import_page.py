@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -50,7 +50,7 @@ ENCODINGS = {
     "iso-8859-2": "ISO 8859-2 (Latin 2)",
     "iso-8859-15": "ISO 8859-15 (Latin 9)",
     "cp850": "DOS, western Europe (cp850)",
-    "mac-roman": "Mac, western Europe (mac-roman)",
+    "macintosh": "Mac, western Europe (macintosh)",
     "utf-16": "UTF-16",
     "shift_jis": "Shift JIS",
     "gb18030": "GB 18030",
@@ -151,7 +151,8 @@ def steps(import_: Import) -> list[Step]:
             standing = "done" if import_.state == Import.State.SUCCESS else "failed" if ended_badly else "now"
         if name == "Check" and standing == "done" and _still_reads(import_):
             standing = "going"
-        if name == "Changes" and not import_.check_first and standing != "now":
+        looked_at = import_.check_first or import_.checked_at  # a guessed encoding is always looked at
+        if name == "Changes" and not looked_at and standing != "now":
             standing = "skipped"
         found.append(Step(name, standing, _note(import_, name, standing)))
     return found
@@ -213,7 +214,7 @@ def bars(import_: Import) -> list[Bar]:
     read = import_.bytes_read / import_.bytes_total if import_.bytes_total else 0.0
     settled = rows_settled(import_)
     expected = import_.rows_read / read if read else 0.0
-    checks = import_.check_first and not import_.apply_requested_at
+    checks = _is_planned(import_) or (import_.check_first and not import_.apply_requested_at)
     second = "Comparing with the catalogue" if checks else "Writing to the catalogue"
     return [
         Bar("reading", "Reading and checking", min(100.0, 100 * read)),
@@ -352,35 +353,50 @@ class Reading:
     encoding: str
     delimiter: str
     header_line: str
-    encodings: dict[str, str] = field(default_factory=lambda: ENCODINGS)
-    delimiters: dict[str, str] = field(
-        default_factory=lambda: {"tab" if k == "\t" else k: v for k, v in DELIMITERS.items()}
-    )
+    sheet: str
+    sheets: list[str]
+    """Of a workbook. It has no encoding and no delimiter."""
+    encodings: dict[str, str]
+    delimiters: dict[str, str]
 
     @classmethod
     def of(cls, import_: Import) -> Reading:
         found = {**import_.file_format, **import_.detected}
-        encoding, delimiter = str(found.get("encoding") or ""), str(found.get("delimiter") or "")
+
+        def text(name: str) -> str:
+            value = found.get(name)
+            return "" if value is None else str(value)
+
+        encoding, delimiter = text("encoding").lower(), text("delimiter")
         facts = [
-            ("Encoding", ENCODINGS.get(encoding.lower(), encoding)),
+            ("Encoding", ENCODINGS.get(encoding, encoding)),
             ("Delimiter", DELIMITERS.get(delimiter, delimiter)),
-            ("Quotation mark", {"": "none"}.get(str(found.get("quote")), str(found.get("quote") or ""))),
-            ("Header in line", str(found.get("header_line") or "")),
-            ("Sheet", str(found.get("sheet") or "")),
-            ("Compressed as", str(found.get("compression") or "")),
+            ("Quotation mark", "none" if found.get("quote") == "" else text("quote")),
+            ("Header in line", text("header_line")),
+            ("Packed as", text("container")),
+            ("File in it", text("file")),
+            ("Sheet", text("sheet")),
         ]
         return cls(
             facts=[(name, value) for name, value in facts if value],
             guessed=found.get("encoding_from") == "guess",
-            encoding=encoding.lower(),
+            encoding=encoding,
             delimiter="tab" if delimiter == "\t" else delimiter,
-            header_line=str(found.get("header_line") or ""),
+            header_line=text("header_line"),
+            sheet=text("sheet"),
+            sheets=[str(sheet) for sheet in found.get("sheets") or []],
+            encodings={encoding: encoding, **ENCODINGS} if encoding else ENCODINGS,
+            delimiters={"tab" if sign == "\t" else sign: word for sign, word in DELIMITERS.items()},
         )
 
 
 def _options(import_: Import) -> list[tuple[str, str]]:
     """What was asked for, in words."""
-    if import_.kind != Import.Kind.FILE:
+    if import_.kind == Import.Kind.BULK:
+        chosen = import_.bulk.get("selection", {})
+        words = [f"{name}: {value}" for name, value in chosen.items() if value]
+        return [("Which products", "; ".join(words) or "All of them")]
+    if import_.kind == Import.Kind.UNDO:
         return []
     found = [
         ("What it may do", import_.get_mode_display()),
@@ -395,7 +411,7 @@ def _options(import_: Import) -> list[tuple[str, str]]:
     return found
 
 
-def _related(request: HttpRequest, import_: Import) -> dict[str, Import | None]:
+def _related(request: HttpRequest, import_: Import) -> dict[str, Any]:
     """Other imports that this one has to do with, as far as the reader may see them."""
     visible = Import.objects.visible_to(request.user)
 
@@ -405,6 +421,7 @@ def _related(request: HttpRequest, import_: Import) -> dict[str, Import | None]:
     return {
         "undoes": seen(import_.undoes_id),
         "undone_by": seen(import_.undone_by),
+        "is_undone": Import.objects.filter(pk=import_.undone_by, state=Import.State.SUCCESS).exists(),
         "twin": twins.earlier(import_, request.user) if import_.kind == Import.Kind.FILE else None,
     }
 

@@ -67,6 +67,7 @@ def post(client: Client, import_: Import, what: str, **fields: str) -> str:
         ({"check_first": True, "phase": "checked"}, "done done now todo todo"),
         ({"check_first": True, "phase": "queued", "apply_requested_at": timezone.now()}, "done done done now todo"),
         ({"state": "SUCCESS", "phase": "finished"}, "done done skipped done done"),
+        ({"state": "SUCCESS", "phase": "finished", "checked_at": timezone.now()}, "done done done done done"),
         ({"state": "FAILURE", "phase": "finished"}, "done failed skipped todo todo"),
         (
             {"state": "CANCELLED", "phase": "finished", "check_first": True, "checked_at": timezone.now()},
@@ -217,6 +218,23 @@ def test_it_says_that_a_file_is_not_kept_any_more(client: Client, alice: User) -
     import_ = make_import(alice, state="SUCCESS", phase="finished")
 
     assert "not kept any more" in post(client, import_, "read-again")
+
+
+def test_it_offers_the_other_sheets_of_a_workbook(client: Client, alice: User) -> None:
+    found = {"container": "xlsx", "sheet": "Lamps", "sheets": ["Lamps", "Chairs"], "header_line": 3}
+    import_ = make_import(alice, state="SUCCESS", phase="finished", detected=found)
+
+    text = page_of(client, import_)
+
+    assert "<option selected>Lamps</option><option>Chairs</option>" in text
+    assert 'name="encoding"' not in text
+
+
+def test_it_says_which_products_were_meant_by_a_change_of_many(client: Client, alice: User) -> None:
+    chosen = {"status": "inactive", "search": "", "import_id": "", "attributes": {}}
+    import_ = make_import(alice, kind="bulk", bulk={"action": "activate", "selection": chosen}, stored_file="")
+
+    assert "<dd>status: inactive</dd>" in page_of(client, import_)
 
 
 def test_it_says_that_the_same_file_was_imported_before(client: Client, alice: User) -> None:

@@ -175,6 +175,13 @@ class ImportProgress extends HTMLElement {
     if (words) words.textContent = LINKS[status] ?? "connecting…";
   }
 
+  // What had the focus is gone with the sentence it belonged to: go on from the top of the page, not of the window.
+  focusHeading() {
+    const heading = this.part("h1");
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+  }
+
   say(words, now = performance.now()) {
     if (now - this.saidAt < SAY_EVERY && this.saidAt) return;
     this.saidAt = now;
@@ -201,11 +208,13 @@ class ImportProgress extends HTMLElement {
     const fresh = page.querySelector(this.localName);
     if (!fresh || Number(fresh.dataset.version) < this.version) return;
     const asking = this.part("details.confirm")?.open;
+    const focused = this.part("[data-view]").contains(document.activeElement) && !asking;
     for (const name of COPIED) this.dataset[name] = fresh.dataset[name];
     this.part("[data-view]").replaceChildren(...fresh.querySelector("[data-view]").childNodes);
     if (this.chart) this.part("[data-chart-place]")?.append(this.chart);
     document.title = page.title;
     this.adopt(performance.now());
+    if (focused) this.focusHeading();
     if (this.part("details.confirm")) this.part("details.confirm").open = Boolean(asking);
     if (this.over || this.dataset.phase === "checked") this.say(page.title, Infinity);
     else this.link(this.status);
