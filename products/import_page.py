@@ -421,7 +421,7 @@ def _related(request: HttpRequest, import_: Import) -> dict[str, Any]:
     return {
         "undoes": seen(import_.undoes_id),
         "undone_by": seen(import_.undone_by),
-        "is_undone": Import.objects.filter(pk=import_.undone_by, state=Import.State.SUCCESS).exists(),
+        "is_undone": Import.objects.filter(undoes=import_, state=Import.State.SUCCESS).exists(),
         "twin": twins.earlier(import_, request.user) if import_.kind == Import.Kind.FILE else None,
     }
 
