@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
@@ -12,110 +12,20 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.csrf import csrf_protect
 
-from accounts import access
-from accounts.models import Scope
 from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLargeError
-from products import progress
+from products.import_page import import_context, may_import
 from products.importing import columns
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
-from products.models import Import, ReportedRow
+from products.models import Import
 from products.tasks import start_import
 from products.templatetags.figures import size
 
-ROWS_SHOWN = 50
-COLUMNS_SHOWN = 12
+__all__ = ["import_context", "may_import", "upload"]
+
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a multipart body may hold beside the file: the other fields and the boundaries."""
-
-
-# --- one import --------------------------------------------------------------------------------
-
-
-def import_context(request: HttpRequest, import_: Import) -> dict[str, Any]:
-    """What `products/import_panel.html` shows, on the plain page and inside the admin alike."""
-    heartbeat = import_.heartbeat_at or import_.created_at
-    return {
-        "import": import_,
-        "document": progress.document(import_),
-        **_bars(import_),
-        "silent_for": max(0.0, (timezone.now() - heartbeat).total_seconds()),
-        "ahead": _ahead(import_),
-        "may_cancel": not import_.finished and may_import(request),
-        "rejected": _report(import_, ReportedRow.Outcome.REJECTED) if import_.rows_rejected else None,
-        "duplicate": _report(import_, ReportedRow.Outcome.DUPLICATE) if import_.rows_duplicate else None,
-    }
-
-
-def may_import(request: HttpRequest) -> bool:
-    """Whether this person may start and cancel imports."""
-    return Scope.IMPORT in access.scopes_of(request.user, None)
-
-
-def _bars(import_: Import) -> dict[str, float]:
-    """Percentages read and written. How many rows there will be is judged by the bytes still to read."""
-    read = import_.bytes_read / import_.bytes_total if import_.bytes_total else 0.0
-    settled = (
-        import_.rows_created
-        + import_.rows_updated
-        + import_.rows_unchanged
-        + import_.rows_rejected
-        + import_.rows_duplicate
-    )
-    expected = import_.rows_read / read if read else 0.0
-    return {"reading": min(100.0, 100 * read), "writing": min(100.0, 100 * settled / expected) if expected else 0.0}
-
-
-def _ahead(import_: Import) -> int:
-    """How many unfinished imports came before one that still waits."""
-    if import_.state != Import.State.PENDING:
-        return 0
-    return Import.objects.filter(state__in=[Import.State.PENDING, Import.State.PROGRESS], pk__lt=import_.pk).count()
-
-
-@dataclass(frozen=True)
-class ReportLine:
-    """A row of the file that was not applied. `cells` are (text, is it wrong)."""
-
-    line_number: int
-    errors: list[dict[str, Any]]
-    cells: list[tuple[str, bool]]
-
-
-@dataclass(frozen=True)
-class Report:
-    """The first rows of one outcome; `columns_hidden` are too many to show side by side."""
-
-    header: list[str]
-    columns_hidden: int
-    lines: list[ReportLine]
-
-
-def _report(import_: Import, outcome: str) -> Report:
-    rows = list(import_.reported_rows.filter(outcome=outcome).order_by("line_number")[:ROWS_SHOWN])
-    header = [str(name) for name in import_.header]
-    width = max([len(header), *(len(row.cells) for row in rows)])
-    header += [""] * (width - len(header))  # a row may have more cells than there are headers
-    return Report(
-        header=header[:COLUMNS_SHOWN],
-        columns_hidden=max(0, width - COLUMNS_SHOWN),
-        lines=[_line(row, header) for row in rows],
-    )
-
-
-def _line(row: ReportedRow, header: list[str]) -> ReportLine:
-    blamed = {error.get("column") for error in row.errors}
-    cells = [str(cell) for cell in row.cells] + [""] * (len(header) - len(row.cells))
-    marked = [(cell, _column_of(name) in blamed) for cell, name in zip(cells, header, strict=True)]
-    return ReportLine(row.line_number, row.errors, marked[:COLUMNS_SHOWN])
-
-
-def _column_of(header: str) -> str | None:
-    """The product's column that goes by this header of the file."""
-    column = columns.find(header)
-    return column.name if column else None
 
 
 # --- the upload --------------------------------------------------------------------------------

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
+from django.core.files.storage import default_storage
 from kombu.exceptions import OperationalError as QueueError
 
+from common.errors import ConflictError, NotFoundError
 from products.importing import bulk, lease, pipeline, receiver, stager, undoer, uploads
-from products.importing.options import ImportOptions
+from products.importing.options import FileFormat, ImportOptions
 from products.models import Import, Upload
 from products.selection import Selection
 
@@ -50,6 +54,19 @@ def undo_import(import_: Import, *, user: User | None) -> Import:
     undo = undoer.request_undo(import_, user=user)
     dispatch(undo.pk)
     return undo
+
+
+def read_again(import_: Import, file_format: FileFormat, *, user: User | None) -> Import:
+    """Have the file of an import checked once more, read as is said here; the answer is an import of its own. An
+    import that is not over is given up for it. Raises NotFoundError where the file is not kept any more."""
+    if not import_.stored_file or not default_storage.exists(import_.stored_file):
+        raise NotFoundError("The file of this import is not kept any more. Upload it again.", code="file_gone")
+    options = replace(ImportOptions.of(import_), file_format=file_format, check_first=True)
+    with default_storage.open(import_.stored_file) as file:
+        again = start_import(file.chunks(), file_name=import_.file_name, options=options, user=user)
+    with contextlib.suppress(ConflictError):  # it was over already
+        lease.request_cancel(import_)
+    return again
 
 
 def change_products(action: str, selection: Selection, *, user: User | None) -> Import:

@@ -46,6 +46,11 @@ urlpatterns = [
     path("api/v1/imports/<str:import_id>/changes/", ChangesViewSet.as_view({"get": "list"}), name="api-import-changes"),
     path("api/v1/imports/<str:import_id>/rejects/", RejectsViewSet.as_view({"get": "list"}), name="api-rejects"),
     path(
+        "api/v1/imports/<str:import_id>/rejects/summary/",
+        RejectsViewSet.as_view({"get": "summary"}),
+        name="api-rejects-summary",
+    ),
+    path(
         "api/v1/imports/<str:import_id>/rejects.csv",
         RejectsViewSet.as_view({"get": "download"}),
         name="api-rejects-csv",

@@ -15,14 +15,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import access
-from common.errors import ServiceError
-from products import pages
+from common.errors import FieldError, InvalidInputError, ServiceError
+from products import import_page, pages
+from products.change_pages import changes_context
+from products.import_lists import list_context
 from products.importing import columns, lease
+from products.importing.options import FileFormat
 from products.models import Import
-
-IMPORTS_A_PAGE = 50
-
+from products.tasks import apply_import, read_again, undo_import
 
 # --- the list ----------------------------------------------------------------------------------
 
@@ -31,29 +31,8 @@ IMPORTS_A_PAGE = 50
 @never_cache
 @require_GET
 def import_list(request: HttpRequest) -> HttpResponse:
-    """The imports that this person may see, newest first; `?before=<id>` turns the page."""
-    imports = Import.objects.visible_to(request.user).select_related("created_by")
-    before = _uuid(request.GET.get("before"))
-    if before:
-        imports = imports.filter(pk__lt=before)
-    rows = list(imports.order_by("-pk")[: IMPORTS_A_PAGE + 1])
-    shown = rows[:IMPORTS_A_PAGE]
-    context = {
-        "section": "imports",
-        "imports": shown,
-        "older": shown[-1].pk if len(rows) > IMPORTS_A_PAGE else None,
-        "newest": before is not None,
-        "running": any(not row.finished for row in shown),
-        "show_who": access.may_see_all_imports(request.user),
-    }
-    return render(request, "products/import_list.html", context)
-
-
-def _uuid(text: str | None) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text) if text else None
-    except ValueError:
-        return None
+    """The imports that this person may see, newest first, narrowed by what the address says."""
+    return render(request, "products/import_list.html", {"section": "imports", **list_context(request)})
 
 
 # --- one import --------------------------------------------------------------------------------
@@ -76,18 +55,96 @@ def visible_import(request: HttpRequest, import_id: uuid.UUID) -> Import:
 
 
 @login_required
+@never_cache
+@require_GET
+def import_changes(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
+    """What an import changes or would change, product by product."""
+    import_ = visible_import(request, import_id)
+    context = {"section": "imports", "import": import_, "changes": changes_context(import_, request.GET.dict())}
+    return render(request, "products/import_changes.html", context)
+
+
+@login_required
+@never_cache
+@require_GET
+def import_rows(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
+    """The rows of a file of which there is more to say than that they were applied; perhaps of one cause only."""
+    import_ = visible_import(request, import_id)
+    context = {"section": "imports", "import": import_, **import_page.rows_context(import_, request.GET.dict())}
+    return render(request, "products/import_rows.html", context)
+
+
+@login_required
 @require_POST
 def import_cancel(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
-    """Ask for the end of an import; the worker stops between two chunks."""
-    import_ = visible_import(request, import_id)
-    if not pages.may_import(request):
-        raise PermissionDenied("You may not cancel imports.")
+    """Ask for the end of an import; the worker stops between two chunks. What was only checked is discarded."""
+    import_ = _import_to_steer(request, import_id)
     try:
         lease.request_cancel(import_)
         messages.info(request, f"Cancelling {import_.file_name}. Nothing of it stays in the catalogue.")
     except ServiceError as error:
         messages.warning(request, error.detail)
-    return redirect(_next(request) or reverse("import-detail", args=[import_.pk]))
+    return _back(request, import_)
+
+
+@login_required
+@require_POST
+def import_apply(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
+    """Apply what was checked. What takes more products away than the import may needs its box ticked."""
+    import_ = _import_to_steer(request, import_id)
+    agreed = request.POST.get("deactivate") == str(import_.products_deactivated)
+    if import_.phase == Import.Phase.CHECKED and import_page.Decision.on(import_).over_limit and not agreed:
+        messages.warning(request, "Nothing was applied: tick the box that says how many products become inactive.")
+        return _back(request, import_)
+    try:
+        apply_import(import_, max_deactivated="none" if agreed else "")
+    except ServiceError as error:
+        messages.warning(request, error.detail)
+    return _back(request, import_)
+
+
+@login_required
+@require_POST
+def import_undo(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
+    """Take back what an import did; goes on to the undo."""
+    import_ = _import_to_steer(request, import_id)
+    try:
+        return _back(request, undo_import(import_, user=request.user))  # type: ignore[arg-type]  # signed in
+    except ServiceError as error:
+        messages.warning(request, error.detail)
+        return _back(request, import_)
+
+
+@login_required
+@require_POST
+def import_read_again(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
+    """Check the same file once more, read in another way; goes on to the new import."""
+    import_ = _import_to_steer(request, import_id)
+    errors: list[FieldError] = []
+    file_format = FileFormat.parse(request.POST.dict(), errors)
+    try:
+        if errors:
+            raise InvalidInputError(" ".join(error.message for error in errors), errors=errors)
+        return _back(request, read_again(import_, file_format, user=request.user))  # type: ignore[arg-type]  # signed in
+    except ServiceError as error:
+        messages.warning(request, error.detail)
+        return _back(request, import_)
+
+
+def _import_to_steer(request: HttpRequest, import_id: uuid.UUID) -> Import:
+    """The import of this id, for somebody who may do something with it."""
+    import_ = visible_import(request, import_id)
+    if not pages.may_import(request):
+        raise PermissionDenied("You may not start, apply, undo or cancel imports.")
+    return import_
+
+
+def _back(request: HttpRequest, import_: Import) -> HttpResponse:
+    """To the page of this import: inside the admin for those who came from there."""
+    came_from = _next(request)
+    if came_from and came_from.startswith(reverse("admin:products_import_changelist")):
+        return redirect("admin:products_import_change", import_.pk)
+    return redirect("import-detail", import_.pk)
 
 
 def _next(request: HttpRequest) -> str | None:

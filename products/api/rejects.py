@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,6 +25,7 @@ from products.api.imports import ID, visible_import
 from products.api.parameters import choice, refuse_unknown
 from products.api.rejects_csv import rejects_csv
 from products.api.serializers import ReportedRowDocument
+from products.importing import report
 from products.models import ReportedRow
 
 OUTCOME = OpenApiParameter(
@@ -50,12 +53,33 @@ class LinePages(KeysetPages):
     ordering = "line_number"
 
 
+class CauseDocument(serializers.Serializer):
+    """What some rows have in common. A row may have several causes."""
+
+    code = serializers.CharField()
+    column = serializers.CharField(allow_blank=True, help_text="Empty where the row as a whole is meant.")
+    count = serializers.IntegerField(help_text="Rows.")
+    lines = serializers.ListField(child=serializers.IntegerField(), help_text=f"The first {report.LINES} of them.")
+    message = serializers.CharField(help_text="Of the first of these rows.")
+
+
+class CausesDocument(serializers.Serializer):
+    """The causes, most frequent first."""
+
+    rows_looked_at = serializers.IntegerField(help_text=f"The first {report.ROWS_LOOKED_AT:,} at most.")
+    results = CauseDocument(many=True)
+
+
 @extend_schema(tags=["imports"])
 class RejectsViewSet(GenericViewSet):
     queryset = ReportedRow.objects.all()
     serializer_class = ReportedRowDocument
     pagination_class = LinePages
-    required_scopes = {"list": {Scope.READ, Scope.IMPORT}, "download": {Scope.READ, Scope.IMPORT}}
+    required_scopes = {
+        "list": {Scope.READ, Scope.IMPORT},
+        "summary": {Scope.READ, Scope.IMPORT},
+        "download": {Scope.READ, Scope.IMPORT},
+    }
 
     def get_renderers(self) -> list[BaseRenderer]:
         renderers = super().get_renderers()
@@ -73,6 +97,20 @@ class RejectsViewSet(GenericViewSet):
         rows = import_.reported_rows.filter(outcome=_outcome(request))
         page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
         return self.get_paginated_response([_reported(row) for row in page])
+
+    @extend_schema(
+        operation_id="imports_rejects_summary",
+        summary="Count the rows that were not applied by cause",
+        parameters=[ID, OUTCOME],
+        responses={200: CausesDocument, **problems(404)},
+    )
+    def summary(self, request: Request, import_id: str) -> Response:
+        refuse_unknown(request, ["outcome"])
+        import_, outcome = visible_import(request, import_id), _outcome(request)
+        total = {"rejected": import_.rows_rejected, "duplicate": import_.rows_duplicate}
+        rows = total.get(outcome, import_.rows_repaired)
+        causes = [asdict(cause) for cause in report.causes(import_, outcome)]
+        return Response({"rows_looked_at": min(rows, report.ROWS_LOOKED_AT), "results": causes})
 
     @extend_schema(
         operation_id="imports_rejects_csv",

@@ -173,6 +173,12 @@ class ImportOptions:
             raise InvalidInputError(" ".join(error.message for error in errors), errors=errors)
         return options
 
+    @classmethod
+    def of(cls, import_: Import) -> ImportOptions:
+        """Those of this import."""
+        fields = {each.name: getattr(import_, each.name) for each in dataclass_fields(cls)}
+        return cls(**fields | {"file_format": FileFormat.of(import_)})
+
     def as_fields(self) -> dict[str, Any]:
         """The same by the names of an import's fields."""
         fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,30 @@ def took(import_: Import) -> timedelta | None:
     if import_.started_at is None:
         return None
     return (import_.finished_at or timezone.now()) - import_.started_at
+
+
+@register.filter
+def likely(seconds: float | None) -> str:
+    """Seconds that something is expected to take yet, as the range that such a guess deserves: 20–35 s."""
+    if seconds is None:
+        return ""
+    low, high = seconds * 0.75, seconds * 1.4
+    if high < 5:
+        return "a few seconds"
+    unit, word = (60, "min") if low >= 90 else (1, "s")
+    step = 5 * unit if low / unit >= 10 else unit
+    low, high = round(low / step) * step, math.ceil(high / step) * step
+    return f"{low / unit:.0f}–{high / unit:.0f} {word}"
+
+
+@register.filter
+def standing(import_: Import) -> str:
+    """The state of an import in a word or two; "waiting" alone does not say for whom."""
+    if import_.phase == "checked":
+        return "Checked"
+    if import_.state == "CANCELLED" and import_.checked_at and not import_.apply_requested_at:
+        return "Discarded"
+    return import_.get_state_display()
 
 
 @register.filter

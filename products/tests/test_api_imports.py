@@ -305,6 +305,18 @@ def test_rejected_rows_come_in_pages(client: APIClient, ada: User) -> None:
     assert seen == list(range(2, 9))
 
 
+def test_rejected_rows_are_counted_by_their_cause(client: APIClient, ada: User) -> None:
+    import_ = make_import(ada, rows_rejected=3)
+    for line in (7, 2, 5):
+        make_row(import_, line, ["", "x"], message=f"Line {line} is wrong.")
+
+    answer = client.get(f"/api/v1/imports/{import_.pk}/rejects/summary/")
+
+    assert answer.json()["rows_looked_at"] == 3
+    (cause,) = answer.json()["results"]
+    assert (cause["count"], cause["lines"], cause["message"]) == (3, [2, 5, 7], "Line 2 is wrong.")
+
+
 def test_rows_replaced_by_a_later_line_are_asked_for_by_outcome(client: APIClient, ada: User) -> None:
     import_ = make_import(ada, header=["sku"])
     make_row(import_, 2, ["A"], outcome="duplicate")

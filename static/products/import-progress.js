@@ -4,10 +4,14 @@
 // state or phase) the page itself is fetched again, so each sentence has one home: the template.
 
 import { Feed } from "./feed.js";
+import "./in-place.js";
+import { Pace, likely } from "./pace.js";
+import "./rate-chart.js";
 import { localTimes } from "./times.js";
 
 const ENDED = ["SUCCESS", "FAILURE", "CANCELLED"];
 const SAY_EVERY = 10000; // what is read out must not drown what its listener is doing
+const COPIED = ["version", "state", "phase", "cancelRequested", "silent", "elapsed"];
 const LINKS = {
   live: "live",
   polling: "asking every 2 seconds",
@@ -35,9 +39,16 @@ function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
+// Rows of which it is known what becomes of them.
+function settledRows(found) {
+  const parts = ["created", "updated", "unchanged", "rejected", "duplicate", "deleted"];
+  return parts.reduce((sum, name) => sum + (found[`rows_${name}`] ?? 0), 0);
+}
+
 class ImportProgress extends HTMLElement {
   connectedCallback() {
     this.saidAt = 0;
+    this.pace = new Pace();
     this.adopt(performance.now());
     if (this.over) return;
     this.feed = new Feed({
@@ -86,6 +97,7 @@ class ImportProgress extends HTMLElement {
     this.heartbeat = found.heartbeat_at;
     this.version = found.version;
     this.numbers(found);
+    this.foretell(found);
     this.part("[data-stalled]")?.toggleAttribute("hidden", !found.stalled);
     if (this.turned(found)) this.renew();
   }
@@ -96,29 +108,47 @@ class ImportProgress extends HTMLElement {
   }
 
   numbers(found) {
-    for (const name of ["rows_read", "rows_created", "rows_updated", "rows_unchanged", "rows_rejected", "rows_duplicate"]) {
-      this.write(name, grouped.format(found[name]));
+    for (const place of this.querySelectorAll("[data-field^=rows_], [data-field=products_deactivated]")) {
+      place.textContent = grouped.format(found[place.dataset.field] ?? 0);
     }
     this.part("[data-field=rows_rejected]")?.parentElement.classList.toggle("bad", found.rows_rejected > 0);
     this.write("bytes_read", size(found.bytes_read));
     this.write("percent", grouped.format(found.percent));
-    this.write("rows_per_second", found.rows_per_second == null ? "–" : grouped.format(found.rows_per_second));
-    this.write("eta_seconds", found.eta_seconds == null ? "–" : duration(found.eta_seconds));
     const read = found.bytes_total ? found.bytes_read / found.bytes_total : 0;
-    const settled =
-      found.rows_created + found.rows_updated + found.rows_unchanged + found.rows_rejected + found.rows_duplicate;
+    const settled = settledRows(found);
+    this.write("settled", grouped.format(settled), "[data-settled]");
     const expected = read ? found.rows_read / read : 0;
     this.bar("reading", 100 * read);
+    const check = this.part(".steps .going");
+    if (check && read >= 1) {
+      check.className = "done";
+      check.querySelector(".quiet").textContent = "done";
+    }
     this.bar("writing", expected ? (100 * settled) / expected : 0);
+    this.bar("whole", found.percent);
     this.tick();
     if (found.state !== "PROGRESS") return;
     const percent = grouped.format(found.percent);
+    this.write("step", `${percent} %`, "[data-step-now]");
     document.title = document.title.replace(/^[^·]*·/, `${percent} % ·`);
     this.say(`${percent} percent, ${grouped.format(found.rows_read)} rows read`);
   }
 
-  write(name, text) {
-    const place = this.part(`[data-field=${name}]`);
+  // What the last seconds tell of the next ones, and the drawing of them.
+  foretell(found) {
+    if (found.state !== "PROGRESS") return;
+    const now = performance.now() / 1000;
+    this.pace.add(now, { ...found, settled: settledRows(found) });
+    const left = this.pace.left();
+    this.write("left", left ? likely(left) : "–", "[data-left]");
+    this.chart ??= document.createElement("rate-chart");
+    if (!this.chart.isConnected) this.part("[data-chart-place]")?.append(this.chart);
+    const words = found.phase === "comparing" ? "compared" : "written";
+    this.chart.draw(this.pace.rates, (this.startedAt ?? 0) / 1000, words);
+  }
+
+  write(name, text, selector = `[data-field=${name}]`) {
+    const place = this.part(selector);
     if (place) place.textContent = text;
   }
 
@@ -143,6 +173,13 @@ class ImportProgress extends HTMLElement {
     for (const note of this.querySelectorAll("[data-status]")) note.hidden = note.dataset.status !== status;
     const words = this.part("[data-link-text]");
     if (words) words.textContent = LINKS[status] ?? "connecting…";
+  }
+
+  // What had the focus is gone with the sentence it belonged to: go on from the top of the page, not of the window.
+  focusHeading() {
+    const heading = this.part("h1");
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
   }
 
   say(words, now = performance.now()) {
@@ -171,12 +208,15 @@ class ImportProgress extends HTMLElement {
     const fresh = page.querySelector(this.localName);
     if (!fresh || Number(fresh.dataset.version) < this.version) return;
     const asking = this.part("details.confirm")?.open;
-    for (const name of ["version", "state", "phase", "cancelRequested", "silent", "elapsed"]) this.dataset[name] = fresh.dataset[name];
+    const focused = this.part("[data-view]").contains(document.activeElement) && !asking;
+    for (const name of COPIED) this.dataset[name] = fresh.dataset[name];
     this.part("[data-view]").replaceChildren(...fresh.querySelector("[data-view]").childNodes);
+    if (this.chart) this.part("[data-chart-place]")?.append(this.chart);
     document.title = page.title;
     this.adopt(performance.now());
+    if (focused) this.focusHeading();
     if (this.part("details.confirm")) this.part("details.confirm").open = Boolean(asking);
-    if (this.over) this.say(page.title, Infinity);
+    if (this.over || this.dataset.phase === "checked") this.say(page.title, Infinity);
     else this.link(this.status);
   }
 }

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
+
+if TYPE_CHECKING:
+    from accounts.models import User
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,29 +36,41 @@ def browser_type_launch_args() -> dict[str, Any]:
     return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-sync", *quiet]}
 
 
-class Server:
-    """A server process on a free port of this machine."""
+class Program:
+    """A process of the service, with a group of its own so that all of it can be killed."""
 
     def __init__(self, *command: str, environment: dict[str, str], log: Path) -> None:
-        self._log = log.open("ab")
-        self.port = free_port()
-        self._command = [part.format(port=self.port) for part in command]
+        self.log = log
+        self._out = log.open("ab")
+        self._command = command
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        self._before = self.log.stat().st_size
         self._process = subprocess.Popen(
             [sys.executable, "-m", *self._command],
             cwd=ROOT,
             env={**os.environ, **self._environment},
-            stdout=self._log,
+            stdout=self._out,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+
+    def await_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not answers(self.port):
-            assert self._process.poll() is None, f"{self._command} ended at once"
-            assert time.monotonic() < deadline, f"{self._command} does not listen after {START_SECONDS} s"
+        while not self.ready():
+            assert self._process and self._process.poll() is None, f"{self._command} ended at once"
+            assert time.monotonic() < deadline, f"{self._command} is not ready after {START_SECONDS} s"
             time.sleep(0.05)
+
+    def ready(self) -> bool:
+        """Whether it has said so since it was started."""
+        return b" ready." in self.log.read_bytes()[self._before :]
 
     def stop(self) -> None:
         if self._process is not None:
@@ -61,9 +78,27 @@ class Server:
             self._process.wait(timeout=20)
             self._process = None
 
+    def kill(self) -> None:
+        """At once, with its children, and nothing said."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
     def close(self) -> None:
         self.stop()
-        self._log.close()
+        self._out.close()
+
+
+class Server(Program):
+    """One that listens on a free port of this machine."""
+
+    def __init__(self, *command: str, environment: dict[str, str], log: Path) -> None:
+        self.port = free_port()
+        super().__init__(*(part.format(port=self.port) for part in command), environment=environment, log=log)
+
+    def ready(self) -> bool:
+        return answers(self.port)
 
 
 def free_port() -> int:
@@ -79,30 +114,43 @@ def answers(port: int) -> bool:
 
 
 class Service:
-    """The web and the live server on the database of the tests."""
+    """The web and the live server and the worker of imports, on the database and the files of the tests. Nothing
+    sweeps but the tests themselves."""
 
     def __init__(self, logs: Path) -> None:
-        environment = {"DATABASE_URL": database_url()}
+        environment = {"DATABASE_URL": database_url(), "IMPORT_LEASE_SECONDS": "2", "LOG_LEVEL": "INFO"}
         self.live = Server(
             *("daphne", "-b", "127.0.0.1", "-p", "{port}", "odata.asgi:application"),
-            environment=environment,
+            environment={**environment, "ODATA_PROCESS": "live"},
             log=logs / "live.log",
         )
         self.web = Server(
             *("granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "odata.wsgi:application"),
-            environment={**environment, "LIVE_PORT": str(self.live.port)},
+            environment={**environment, "ODATA_PROCESS": "web", "LIVE_PORT": str(self.live.port)},
             log=logs / "web.log",
+        )
+        self.worker = Program(
+            *("celery", "-A", "odata", "worker", "--without-gossip", "--without-mingle", "-Q", "imports", "-c", "1"),
+            *("-n", "browser@%h"),
+            environment={**environment, "ODATA_PROCESS": "worker-imports"},
+            log=logs / "worker.log",
         )
         self.url = f"http://127.0.0.1:{self.web.port}"
         self.live_url = f"ws://127.0.0.1:{self.live.port}"
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        return self.live, self.web, self.worker
+
     def start(self) -> None:
-        self.live.start()
-        self.web.start()
+        for program in self.programs:
+            program.launch()
+        for program in self.programs:
+            program.await_ready()
 
     def stop(self) -> None:
-        self.web.close()
-        self.live.close()
+        for program in self.programs:
+            program.close()
 
 
 def database_url() -> str:
@@ -175,3 +223,54 @@ def base_url(service: Service) -> str:
 def tab(context: BrowserContext, complaints: Complaints) -> Page:
     """A page of the service, watched."""
     return complaints.watch(context.new_page())
+
+
+# --- people (Django is not set up yet when this file is read) -----------------------------------
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """Somebody who may import."""
+    from django.contrib.auth.models import Permission
+
+    from accounts.models import User
+
+    user = User.objects.create_user("alice", password="a long password")
+    user.user_permissions.set(Permission.objects.filter(codename="add_import"))
+    return user
+
+
+def sign_in(context: BrowserContext, service: Service, user: User) -> None:
+    """As if they had logged in a moment ago."""
+    from django.test import Client
+
+    client = Client()
+    client.force_login(user)
+    name = settings.SESSION_COOKIE_NAME
+    context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": service.url}])
+
+
+# --- accessibility -----------------------------------------------------------------------------
+
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+SERIOUS = ("serious", "critical")
+
+
+def no_serious_findings(page: Page) -> None:
+    """Have axe-core look at the page as it is: WCAG 2.2 A and AA, and its best practices."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))  # by the debugger, which no policy of the page hinders
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    told = [
+        f"{rule['id']}: {rule['help']} at {node['target']}: {node.get('failureSummary', '')}"
+        for rule in found["violations"]
+        if rule["impact"] in SERIOUS
+        for node in rule["nodes"]
+    ]
+    assert told == [], f"{page.url}\n" + "\n".join(told)
+
+
+def no_sideways_scrolling(page: Page) -> None:
+    """The page fits its window; what is wider scrolls in a box of its own."""
+    too_wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert too_wide <= 0, f"{page.url} is {too_wide} px too wide"
