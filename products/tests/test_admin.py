@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from products import catalogue
-from products.admin import EstimatingPaginator, ProductAdmin
+from products.admin import ProductAdmin
+from products.admin.paginator import EstimatingPaginator
 from products.models import Import, Product, ProductChange
 from products.tests.test_views import CSV, make_import, make_user, signed_in
 
