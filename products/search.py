@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
@@ -17,7 +17,7 @@ from psycopg.errors import QueryCanceled
 
 from common.errors import InvalidInputError
 from products.models import Product
-from products.selection import Selection
+from products.selection import Selection, changed_by
 
 LISTED = 5000
 """So many products are found one by one; beyond that, what is selected is said instead of listed."""
@@ -33,22 +33,32 @@ class NarrowSearchError(InvalidInputError):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to. `ids` is None where there are more than `LISTED`."""
+    """What a search came to. `many`: more than `LISTED` for certain, so that nobody has to count again."""
 
     products: QuerySet[Product]
-    ids: list[int] | None
+    many: bool
 
 
 def find(selection: Selection, *, seconds: float = PATIENCE_SECONDS) -> Found:
     """The products of a selection, for a page of them and their number. Raises NarrowSearchError."""
     products = selection.products()
+    if selection.import_id:
+        return _of_import(selection, products)
     if not selection.reads_all:
-        return Found(products, None)
+        return Found(products, many=False)
     with at_most(seconds):
         ids = list(products.order_by().values_list("pk", flat=True)[: LISTED + 1])
     if len(ids) > LISTED:
-        return Found(products, None)
-    return Found(Product.objects.filter(pk__in=ids), ids)
+        return Found(products, many=True)
+    return Found(Product.objects.filter(pk__in=ids), many=False)
+
+
+def _of_import(selection: Selection, products: QuerySet[Product]) -> Found:
+    """The ids of a small import are read first: the planner would take it for a large one."""
+    ids = list(changed_by(selection.import_id)[: LISTED + 1])
+    if len(ids) > LISTED:
+        return Found(products, many=replace(selection, import_id="") == Selection())
+    return Found(replace(selection, import_id="", ids=tuple(ids)).products() if ids else products.none(), many=False)
 
 
 @contextmanager

@@ -174,6 +174,8 @@ def recent_changes(user: Person) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     before = last_change() + 1
     for _ in range(STEPS):
+        if before <= 1 or len(found) == RECENT:
+            break
         change = ProductChange.objects.filter(id__lt=before, id__gte=before - STRIDE).order_by("-id").first()
         if change is None:
             before -= STRIDE  # ids that were never used: of imports that failed
@@ -183,7 +185,5 @@ def recent_changes(user: Person) -> list[dict[str, Any]]:
         before = change.id if whole is None else min(change.id, whole + 1)
         seen = import_ if import_ and Import.objects.visible_to(user).filter(pk=import_.pk).exists() else None
         found.append({"change": change, "import": seen})
-        if len(found) == RECENT:
-            break
     people = get_user_model().objects.in_bulk({each["change"].actor_id for each in found if each["change"].actor_id})
     return [{**each, "who": people.get(each["change"].actor_id or 0)} for each in found]

@@ -17,10 +17,14 @@ class EstimatingPaginator(Paginator):
     """
 
     EXACT_UP_TO = 5000
+    many = False
+    """Somebody has counted beyond `EXACT_UP_TO` already."""
 
     @cached_property
     def count(self) -> int:
         rows: QuerySet[Any] = self.object_list.order_by()  # type: ignore[attr-defined]
+        if self.many:
+            return max(self.EXACT_UP_TO + 1, estimate(rows))
         bounded = rows[: self.EXACT_UP_TO + 1].count()
         if bounded <= self.EXACT_UP_TO:
             return bounded

@@ -233,10 +233,17 @@ class ProductAdmin(ProductAdminBase):
     ) -> tuple[QuerySet[Product], bool]:
         """What the selection of this request has. Django's own filters add nothing to it."""
         try:
-            return find(self.selection(request)).products, False
+            found = find(self.selection(request))
         except NarrowSearchError as error:
             self.message_user(request, error.detail, messages.WARNING)
             return queryset.none(), False
+        request.found_many = found.many  # type: ignore[attr-defined]
+        return found.products, False
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> EstimatingPaginator:
+        pages: EstimatingPaginator = super().get_paginator(request, *args, **kwargs)  # type: ignore[assignment]
+        pages.many = getattr(request, "found_many", False)
+        return pages
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         changelist = super().get_changelist_instance(request)
