@@ -182,6 +182,20 @@ class ProductAdmin(ProductAdminBase):
     def delete_model(self, request: HttpRequest, obj: Product) -> None:
         catalogue.delete_product(obj, actor=actor(request))
 
+    # The catalogue's history has every change of a product: the admin's own log would be a second, poorer one.
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        return None
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:products_product_change", args=[object_id]) + "#history")
+
     @admin.display(description="Changes")
     def changes(self, product: Product) -> SafeString:
         return render_to_string("admin/products/product/changes.html", timeline(product.pk))
