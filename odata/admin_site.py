@@ -48,7 +48,7 @@ class CatalogueAdminSite(admin.AdminSite):
         ]
         return [*own, *super().get_urls()]
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from products.admin.dashboard import dashboard
 
         return super().index(request, {"is_dashboard": True, **dashboard(request), **(extra_context or {})})
@@ -66,7 +66,7 @@ class CatalogueAdminSite(admin.AdminSite):
         from products.admin.palette import entries_of, palette
 
         actions = [("Dashboard", reverse("admin:index")), *self.quick_links(request)]
-        if request.user.has_usable_password():
+        if request.user.is_authenticated and request.user.has_usable_password():
             actions.append(("Change your password", reverse("admin:password_change")))
         return JsonResponse(palette(request, entries_of(by_subject(self.get_app_list(request)), actions)))
 

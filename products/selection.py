@@ -24,10 +24,10 @@ class HasText(IContains):
 
     lookup_name = "has_text"
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         column, parameters = compiler.compile(self.lhs)
         pattern, more = self.process_rhs(compiler, connection)
-        return f"{column} ILIKE {pattern}", [*parameters, *more]
+        return f"{column} ILIKE {pattern}", (*parameters, *more)
 
 
 ATTRIBUTE = "attributes."

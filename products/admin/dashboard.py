@@ -94,7 +94,8 @@ def month_of_imports(user: Person) -> dict[str, Any]:
     states = dict(imports.order_by().values_list("state").annotate(Count("pk")))
     done = imports.filter(state=Import.State.SUCCESS, started_at__isnull=False, finished_at__isnull=False)
     rows = done.aggregate(rows=Sum("rows_read"))["rows"] or 0
-    seconds = sum(((end - start).total_seconds() for start, end in done.values_list("started_at", "finished_at")), 0.0)
+    times = done.values_list("started_at", "finished_at")
+    seconds = sum((end - start).total_seconds() for start, end in times if start and end)
     return {
         "states": [(value, label, states.get(value, 0)) for value, label in Import.State.choices],
         "total": sum(states.values()),
@@ -126,7 +127,7 @@ class Bar:
 def chart(imports: QuerySet[Import], first: date, last: date) -> dict[str, Any]:
     """Rows of each day's imports that succeeded."""
     counts: dict[date, dict[str, Any]] = {
-        row["day"]: row
+        row["day"]: dict(row)
         for row in imports.order_by()
         .values(day=TruncDate("created_at"))
         .annotate(

@@ -121,8 +121,8 @@ class ProductChangeForm(ProductForm):
         cleaned = super().clean()
         seen = self.cleaned_data.get("seen")
         if self.instance.pk and seen and self.changed_data and self.instance.version != seen:
-            self.data = self.data.copy()  # what the page shows again has been seen by then
-            self.data[self.add_prefix("seen")] = str(self.instance.version)
+            # What the page shows again has been seen by then.
+            self.data = {**self.data.dict(), self.add_prefix("seen"): str(self.instance.version)}  # type: ignore[attr-defined]
             raise forms.ValidationError(
                 f"This product was changed meanwhile: you saw version {seen}, it has version {self.instance.version} "
                 "now. Its history below says what changed. Save again to have your values all the same.",

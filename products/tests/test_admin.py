@@ -389,9 +389,7 @@ def test_a_search_that_takes_too_long_says_how_to_narrow_it() -> None:
 
     assert "Narrow it: the beginning of a sku" in caught.value.detail
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT setting = reset_val FROM pg_settings WHERE name = 'statement_timeout'"
-        )
+        cursor.execute("SELECT setting = reset_val FROM pg_settings WHERE name = 'statement_timeout'")
         assert cursor.fetchone() == (True,)
 
 
