@@ -42,7 +42,7 @@ def palette(request: HttpRequest, pages: list[Entry]) -> Answer:
     if request.user.has_perm("products.view_product") or request.user.has_perm("products.change_product"):
         found, note = _products(text)
         results += found
-        results.append(_entry("Products", f"Find “{text}” in all products", "list", _product_list(text)))
+        results.append(_entry("Products", f"Find “{text}” in all products", "", _product_list(text)))
     if request.user.has_perm("products.view_import"):
         results += _imports(text)
     return {"results": results, "note": note}
