@@ -41,24 +41,23 @@ class Found:
 
 def find(selection: Selection, *, seconds: float = PATIENCE_SECONDS) -> Found:
     """The products of a selection, for a page of them and their number. Raises NarrowSearchError."""
-    products = selection.products()
+    large_import = False
     if selection.import_id:
-        return _of_import(selection, products)
-    if not selection.reads_all:
-        return Found(products, many=False)
+        # The ids of a small import are read first: the planner would take it for a large one.
+        ids = list(changed_by(selection.import_id)[: LISTED + 1])
+        if not ids:
+            return Found(Product.objects.none(), many=False)
+        large_import = len(ids) > LISTED
+        if not large_import:
+            selection = replace(selection, import_id="", ids=tuple(ids))
+    products = selection.products()
+    if not selection.reads_names_or_times:
+        return Found(products, many=large_import and selection == Selection(import_id=selection.import_id))
     with at_most(seconds):
         ids = list(products.order_by().values_list("pk", flat=True)[: LISTED + 1])
     if len(ids) > LISTED:
         return Found(products, many=True)
     return Found(Product.objects.filter(pk__in=ids), many=False)
-
-
-def _of_import(selection: Selection, products: QuerySet[Product]) -> Found:
-    """The ids of a small import are read first: the planner would take it for a large one."""
-    ids = list(changed_by(selection.import_id)[: LISTED + 1])
-    if len(ids) > LISTED:
-        return Found(products, many=replace(selection, import_id="") == Selection())
-    return Found(replace(selection, import_id="", ids=tuple(ids)).products() if ids else products.none(), many=False)
 
 
 @contextmanager

@@ -87,10 +87,9 @@ class Selection:
         }
 
     @property
-    def reads_all(self) -> bool:
-        """Whether no index helps: whoever asks for these reads the whole catalogue, unless many match."""
-        helped = self.sku or self.import_id or self.attributes or self.ids
-        return bool(self.search or self.changed_since) and not helped
+    def reads_names_or_times(self) -> bool:
+        """Whether it asks for what no index has, so that products are read to find the few that match."""
+        return bool(self.search or self.changed_since)
 
     def words(self) -> list[str]:
         """What it selects, in words for people. Empty where it selects everything."""

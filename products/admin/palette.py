@@ -55,9 +55,9 @@ def _products(text: str) -> tuple[list[Entry], str]:
         return [_product(each) for each in by_sku], ""
     try:
         with at_most(NAME_SECONDS):
-            by_name = list(Selection(search=text).products().order_by("id")[:FEW])
+            by_name = list(Selection(search=text).products().order_by()[:FEW])
     except NarrowSearchError:
-        words = f"The names took longer than {NAME_SECONDS * 1000:.0f} ms. Narrow your search, or search the list."
+        words = f"The names took longer than {NAME_SECONDS * 1000:.0f} ms. Type more, or search the list, which takes its time."
         return [_product(each) for each in by_sku], words
     known = {each.pk for each in by_sku}
     return [_product(each) for each in [*by_sku, *(each for each in by_name if each.pk not in known)][:FEW]], ""
