@@ -1,4 +1,4 @@
-"""The admin site: Django's own, with our name."""
+"""The admin site: Django's own, with our name, our first page, a palette and a menu by subject."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, URLPattern, URLResolver, path, reverse
+
+SUBJECTS = {
+    "Catalogue": ("products.Product", "products.ProductChange"),
+    "Imports": ("products.Import",),
+    "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken"),
+}
+"""The menu. What is not named here comes after it, under its app's name."""
+
+HIDDEN_APPS = ("django_celery_results",)
+"""Results of tasks: ours keep none, what they came to is in the imports."""
 
 
 class AdminConfig(DjangoAdminConfig):
@@ -16,9 +28,74 @@ class AdminConfig(DjangoAdminConfig):
 class CatalogueAdminSite(admin.AdminSite):
     site_header = "OData Backend"
     site_title = "OData Backend"
-    index_title = "Catalogue"
+    index_title = "Dashboard"
+    index_template = "admin/dashboard.html"
+    enable_nav_sidebar = False  # ours is in templates/admin/base_site.html
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """Without the results of tasks: ours keep none, what they came to is in the imports."""
         apps = super().get_app_list(request, app_label)
-        return [app for app in apps if app["app_label"] != "django_celery_results"]
+        return [app for app in apps if app["app_label"] not in HIDDEN_APPS]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        apps = context["available_apps"]
+        return {**context, "subjects": by_subject(apps), "quick_links": self.quick_links(request)}
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        own = [
+            path("palette.json", self.admin_view(self.palette_view), name="palette"),
+            path("running/", self.admin_view(self.running_view), name="running"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from products.admin.dashboard import dashboard
+
+        return super().index(request, {"is_dashboard": True, **dashboard(request), **(extra_context or {})})
+
+    @staticmethod
+    def running_view(request: HttpRequest) -> HttpResponse:
+        """The part of the first page that renews itself."""
+        from products.admin.dashboard import may_see_imports, running_imports
+
+        shown = running_imports(request.user) if may_see_imports(request.user) else {}
+        return TemplateResponse(request, "admin/running.html", shown)
+
+    def palette_view(self, request: HttpRequest) -> HttpResponse:
+        """`?q=`: what the palette lists, as JSON."""
+        from products.admin.palette import entries_of, palette
+
+        actions = [("Dashboard", reverse("admin:index")), *self.quick_links(request)]
+        if request.user.is_authenticated and request.user.has_usable_password():
+            actions.append(("Change your password", reverse("admin:password_change")))
+        return JsonResponse(palette(request, entries_of(by_subject(self.get_app_list(request)), actions)))
+
+    @staticmethod
+    def quick_links(request: HttpRequest) -> list[tuple[str, str]]:
+        """What staff do most, as (label, address): what this person may do, and this service has."""
+        links = [
+            ("Upload a file", "admin:products_import_add", "products.add_import"),
+            ("Export products", "export-new", "products.view_product"),
+            ("Add a product", "admin:products_product_add", "products.add_product"),
+        ]
+        found = []
+        for label, name, permission in links:
+            if request.user.has_perm(permission):
+                try:
+                    found.append((label, reverse(name)))
+                except NoReverseMatch:
+                    continue
+        return found
+
+
+def by_subject(apps: list[Any]) -> list[dict[str, Any]]:
+    """The models of these apps under the headings of the menu."""
+    left = {f"{app['app_label']}.{model['object_name']}": (app, model) for app in apps for model in app["models"]}
+    groups = [
+        {"name": name, "models": [left.pop(label)[1] for label in labels if label in left]}
+        for name, labels in SUBJECTS.items()
+    ]
+    others: dict[str, dict[str, Any]] = {}
+    for app, model in left.values():
+        others.setdefault(app["app_label"], {"name": app["name"], "models": []})["models"].append(model)
+    return [group for group in [*groups, *others.values()] if group["models"]]

@@ -114,14 +114,23 @@ def create_product(fields: Mapping[str, Any], *, actor: User | None) -> Product:
 
 
 @transaction.atomic
-def update_product(product: Product, fields: Mapping[str, Any], *, actor: User | None) -> Product:
+def update_product(
+    product: Product, fields: Mapping[str, Any], *, actor: User | None, version: int | None = None
+) -> Product:
     """Give a product these values and return it as it then is.
 
     Its version grows only if something really changed. Raises InvalidInputError for a bad value,
-    NotFoundError if the product is gone meanwhile.
+    NotFoundError if the product is gone meanwhile, ConflictError if it no longer has the `version` that
+    its editor saw.
     """
     fields = checked({name: value for name, value in fields.items() if name in EDITABLE})
     stored = _locked(product)
+    if version is not None and stored.version != version:
+        raise ConflictError(
+            f"{stored.sku} was changed meanwhile: you saw version {version}, it has version {stored.version} now. "
+            "Nothing of yours was saved. Look at the new values, then change them again.",
+            code="changed_meanwhile",
+        )
     previous = {name: getattr(stored, name) for name in EDITABLE if name in fields}
     previous = {name: value for name, value in previous.items() if _differs(value, fields[name])}
     if not previous:

@@ -171,10 +171,16 @@ class _AppliedChanges:
         return found
 
 
-def history_of(product_id: int, *, limit: int) -> list[ProductChange]:
-    """The newest changes of one product, newest first."""
-    changes = ProductChange.objects.of_product(product_id)
-    return list(changes.order_by("-id")[:limit])
+def history_of(product_id: int, *, limit: int, before: int | None = None) -> list[ProductChange]:
+    """The newest changes of one product, newest first, or the newest before an entry's id."""
+    mine = ProductChange.objects.filter(product_id=product_id)
+    if before is not None:
+        mine = mine.filter(id__lt=before)
+    # In two halves, for the two indexes.
+    changes = list(mine.exclude(action="created").order_by("-id")[:limit])
+    if len(changes) < limit:
+        changes += mine.filter(action="created")
+    return changes
 
 
 class SourceImport(TypedDict):

@@ -5,15 +5,33 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import CharField, Q, QuerySet
+from django.db.models.functions import Lower
+from django.db.models.lookups import IContains
+from django.utils.dateparse import parse_date
 
 from common.errors import FieldError, InvalidInputError
 from products.models import Import, Product, ProductChange
 
+
+@CharField.register_lookup
+class HasText(IContains):
+    """ILIKE. PostgreSQL's statistics tell how many rows have a text, and so how best to find a page of them;
+    of `UPPER(..) LIKE`, which Django writes, it can only guess."""
+
+    lookup_name = "has_text"
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        column, parameters = compiler.compile(self.lhs)
+        pattern, more = self.process_rhs(compiler, connection)
+        return f"{column} ILIKE {pattern}", (*parameters, *more)
+
+
 ATTRIBUTE = "attributes."
-NAMES = ("status", "search", "import")
+NAMES = ("status", "sku", "search", "import", "changed_since")
 """Filters by their names in an address; beside them there is `attributes.NAME`."""
 
 
@@ -23,10 +41,16 @@ class Selection:
 
     status: str = ""
     search: str = ""
-    """Text in the sku or the name, whatever its case."""
+    """Words, each of them in the sku or the name, whatever their case."""
     import_id: str = ""
     """Of the import that changed them."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    sku: str = ""
+    """The beginning of the sku, whatever its case; an index answers."""
+    changed_since: str = ""
+    """A day, as 2026-11-25: created or changed since it began, in UTC."""
+    ids: tuple[int, ...] = ()
+    """These products alone. Nobody can ask for it by an address."""
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str]) -> Selection:
@@ -40,13 +64,16 @@ class Selection:
         attributes = {
             name.removeprefix(ATTRIBUTE): text for name, text in parameters.items() if name.startswith(ATTRIBUTE)
         }
-        search = parameters.get("search", "").replace("\0", "").strip()
-        return cls(status, search, import_id, attributes)
+        search, sku = (parameters.get(name, "").replace("\0", "").strip() for name in ("search", "sku"))
+        since = parameters.get("changed_since", "")
+        if since and not _is_day(since):
+            raise _invalid("changed_since", f"changed_since={since[:40]!r} is no day. Write it as 2026-11-25.")
+        return cls(status, search, import_id, attributes, sku, since)
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Selection:
         """What `as_dict` gave."""
-        return cls(**stored)
+        return cls(**{**stored, "ids": tuple(stored.get("ids", ()))})
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -54,14 +81,41 @@ class Selection:
             "search": self.search,
             "import_id": self.import_id,
             "attributes": dict(self.attributes),
+            "sku": self.sku,
+            "changed_since": self.changed_since,
+            "ids": list(self.ids),
         }
+
+    @property
+    def reads_names_or_times(self) -> bool:
+        """Whether it asks for what no index has, so that products are read to find the few that match."""
+        return bool(self.search or self.changed_since)
+
+    def words(self) -> list[str]:
+        """What it selects, in words for people. Empty where it selects everything."""
+        told = [
+            self.ids and f"{len(self.ids)} chosen ones",
+            self.status and f"status {self.status}",
+            self.sku and f"sku begins with “{self.sku}”",
+            self.search and f"“{self.search}” in sku or name",
+            *(f"{name} is “{value}”" for name, value in self.attributes.items()),
+            self.changed_since and f"changed since {self.changed_since}",
+            self.import_id and "changed by one import",
+        ]
+        return [text for text in told if text]
 
     def products(self) -> QuerySet[Product]:
         found = Product.objects.all()
         if self.status:
             found = found.filter(status=self.status)
-        if self.search:
-            found = found.filter(Q(sku__icontains=self.search) | Q(name__icontains=self.search))
+        if self.ids:
+            found = found.filter(pk__in=self.ids)
+        if self.sku:
+            found = found.alias(lower_sku=Lower("sku")).filter(lower_sku__startswith=self.sku.lower())
+        for word in self.search.split():
+            found = found.filter(Q(sku__has_text=word) | Q(name__has_text=word))
+        if self.changed_since:
+            found = found.filter(updated_at__gte=_beginning_of(self.changed_since))
         if self.attributes:
             # The second half is for the planner: the index has only products with attributes.
             found = found.filter(attributes__contains=dict(self.attributes)).exclude(attributes={})
@@ -91,6 +145,19 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return parse_date(text) is not None
+    except ValueError:
+        return False
+
+
+def _beginning_of(day: str) -> datetime:
+    parsed = parse_date(day)
+    assert parsed is not None, day  # noqa: S101 - `parse` lets nothing else in
+    return datetime.combine(parsed, time.min, UTC)
 
 
 def _invalid(name: str, message: str) -> InvalidInputError:

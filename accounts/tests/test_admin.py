@@ -60,6 +60,13 @@ def test_it_shows_a_new_token_once(root: User) -> None:
         assert token.digest not in page
 
 
+def test_both_halves_of_a_time_have_a_name(root: User) -> None:
+    page = client_of(root).get(ADD).content.decode()
+
+    assert 'aria-label="Expires at: date"' in page
+    assert 'aria-label="Expires at: time"' in page
+
+
 def test_only_the_name_of_a_token_can_be_changed(root: User) -> None:
     token, full = ApiToken.issue(root, name="shop", scopes=["read"])
 

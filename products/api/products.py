@@ -38,7 +38,13 @@ FILTERS = [
     OpenApiParameter(
         "status", OpenApiTypes.STR, enum=Product.Status.values, description="Only products of this status."
     ),
-    OpenApiParameter("search", OpenApiTypes.STR, description="Only products with this text in their sku or name."),
+    OpenApiParameter("sku", OpenApiTypes.STR, description="Only products whose sku begins with this."),
+    OpenApiParameter(
+        "search", OpenApiTypes.STR, description="Only products with all these words in their sku or name."
+    ),
+    OpenApiParameter(
+        "changed_since", OpenApiTypes.DATE, description="Only products created or changed since this day began, in UTC."
+    ),
     OpenApiParameter("import", OpenApiTypes.UUID, description="Only products that this import changed."),
     OpenApiParameter(
         "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."

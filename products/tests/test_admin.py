@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import html
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin import site
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
-from django.test import Client, RequestFactory
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
 from products import catalogue
-from products.admin import EstimatingPaginator, ProductAdmin
+from products.admin.paginator import EstimatingPaginator
 from products.models import Import, Product, ProductChange
+from products.search import NarrowSearchError, at_most, find, parse
+from products.selection import Selection
+from products.tasks import undo_import
+from products.tests.importing.imports import run
 from products.tests.test_views import CSV, make_import, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -111,26 +118,180 @@ def test_it_records_a_deletion(editor: User) -> None:
     assert ProductChange.objects.filter(product_id=product.pk).latest("id").action == "deleted"
 
 
-def test_it_records_each_deletion_of_an_action(editor: User) -> None:
+@pytest.mark.parametrize("sure", [False, True])
+def test_it_asks_before_it_deletes_ticked_products(editor: User, sure: bool) -> None:
     products = [make_product("LAMP-1"), make_product("LAMP-2")]
-    chosen = {"action": "delete_selected", "_selected_action": [row.pk for row in products], "post": "yes"}
+    chosen = {"action": "delete_selected", "_selected_action": [row.pk for row in products]}
 
-    signed_in(editor).post(PRODUCTS, chosen)
+    answer = signed_in(editor).post(PRODUCTS, chosen | ({"post": "yes"} if sure else {}))
 
-    assert not Product.objects.exists()
-    deleted = ProductChange.objects.filter(action="deleted")
-    assert sorted(change.sku for change in deleted) == ["LAMP-1", "LAMP-2"]
-    assert {change.actor_id for change in deleted} == {editor.pk}
+    assert Product.objects.count() == 2, "the workers delete"
+    if sure:
+        change = Import.objects.get(kind="bulk")
+        assert answer["Location"] == f"/imports/{change.pk}/"
+        assert (change.bulk["action"], change.created_by) == ("delete", editor)
+        assert change.bulk["selection"]["ids"] == [row.pk for row in products]
+    else:
+        text = answer.content.decode()
+        assert "Delete 2 products?" in text
+        assert "It can be undone afterwards" in text
+        assert "LAMP-2" in text
+        assert not Import.objects.exists()
 
 
-def test_it_records_a_change_of_status_by_an_action(editor: User) -> None:
-    product = make_product()
+def test_it_asks_before_it_changes_all_that_match_without_reading_them(editor: User) -> None:
+    Product.objects.bulk_create(Product(sku=f"LAMP-{number}", name="Lamp") for number in range(200))
+    across = {"action": "deactivate", "select_across": "1", "_selected_action": [Product.objects.first().pk]}  # type: ignore[union-attr]
+    client = signed_in(editor)
+    client.get(PRODUCTS)
 
-    signed_in(editor).post(PRODUCTS, {"action": "set_inactive", "_selected_action": [product.pk]})
+    with CaptureQueriesContext(connection) as asked:
+        text = client.post(f"{PRODUCTS}?q=LAMP-1", across).content.decode()
+    answer = client.post(f"{PRODUCTS}?q=LAMP-1", across | {"post": "yes"})
+
+    assert "Deactivate 111 products?" in text
+    assert "sku begins with “LAMP-1”" in text
+    assert not [query for query in asked if "LIMIT" not in query["sql"] and '"products_product"."name"' in query["sql"]]
+    change = Import.objects.get()
+    assert answer["Location"] == f"/imports/{change.pk}/"
+    assert change.bulk == {"action": "deactivate", "selection": Selection(sku="LAMP-1").as_dict()}
+
+
+def test_it_says_that_the_whole_catalogue_is_meant(editor: User) -> None:
+    across = {"action": "delete_selected", "select_across": "1", "_selected_action": [make_product().pk]}
+
+    assert "the whole catalogue" in signed_in(editor).post(PRODUCTS, across).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_deleted_in_the_admin_comes_back_by_an_undo(editor: User) -> None:
+    products = [make_product("LAMP-1"), make_product("LAMP-2"), make_product("SHELF-1")]
+    chosen = {"action": "delete_selected", "select_across": "1", "_selected_action": [products[0].pk], "post": "yes"}
+    signed_in(editor).post(f"{PRODUCTS}?q=lamp-", chosen)
+    change = Import.objects.get()
+
+    run(change)
+    assert [product.sku for product in Product.objects.all()] == ["SHELF-1"]
+    assert {entry.actor_id for entry in ProductChange.objects.filter(action="deleted")} == {editor.pk}
+    run(undo_import(change, user=editor))
+
+    assert sorted(product.sku for product in Product.objects.all()) == ["LAMP-1", "LAMP-2", "SHELF-1"]
+
+
+def test_it_changes_the_status_of_ticked_products_at_once(editor: User) -> None:
+    product, other = make_product(), make_product("LAMP-2")
+
+    signed_in(editor).post(PRODUCTS, {"action": "deactivate", "_selected_action": [product.pk]})
 
     product.refresh_from_db()
-    assert product.status == "inactive"
+    other.refresh_from_db()
+    assert (product.status, other.status) == ("inactive", "active")
     assert ProductChange.objects.filter(product_id=product.pk).latest("id").previous == {"status": "active"}
+
+
+@pytest.mark.parametrize("action", ["activate", "deactivate", "delete_selected"])
+def test_it_changes_nothing_for_those_who_may_only_look(reader: User, action: str) -> None:
+    product = make_product()
+
+    signed_in(reader).post(PRODUCTS, {"action": action, "_selected_action": [product.pk], "post": "yes"})
+
+    product.refresh_from_db()
+    assert product.version == 1
+    assert not Import.objects.exists()
+
+
+# --- edits in the list -------------------------------------------------------------------------
+
+
+def inline(product: Product, **fields: Any) -> tuple[str, dict[str, Any]]:
+    return f"{PRODUCTS}{product.pk}/inline/", {"name": product.name, "status": product.status, "version": 1} | fields
+
+
+def test_a_row_of_the_list_is_edited_with_its_history(editor: User) -> None:
+    product = make_product()
+
+    told = signed_in(editor).post(*inline(product, name=" Brass lamp ", status="inactive")).json()
+
+    assert (told["name"], told["status_label"], told["version"]) == ("Brass lamp", "Inactive", 2)
+    change = ProductChange.objects.filter(product_id=product.pk).latest("id")
+    assert (change.actor_id, change.previous) == (editor.pk, {"name": "Desk lamp", "status": "active"})
+
+
+def test_an_edit_of_a_row_is_refused_if_somebody_else_was_first(editor: User) -> None:
+    product = make_product()
+    catalogue.update_product(product, {"name": "Brass lamp"}, actor=None)
+
+    answer = signed_in(editor).post(*inline(product, name="Copper lamp"), headers={"Accept": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "changed_meanwhile")
+    assert "you saw version 1, it has version 2 now" in answer.json()["detail"]
+    product.refresh_from_db()
+    assert product.name == "Brass lamp"
+
+
+def test_an_edit_of_a_row_is_refused_in_words_for_a_bad_value(editor: User) -> None:
+    answer = signed_in(editor).post(*inline(make_product(), name=" "), headers={"Accept": "application/json"})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["code"] == "name_missing"
+
+
+def test_a_row_is_edited_by_nobody_who_may_only_look(reader: User) -> None:
+    product = make_product()
+
+    assert signed_in(reader).post(*inline(product, name="Brass lamp")).status_code == 403
+    assert "inline-edit.js" not in signed_in(reader).get(PRODUCTS).content.decode()
+
+
+def test_the_page_of_a_product_refuses_what_would_overwrite_another_change(editor: User) -> None:
+    product = make_product()
+    catalogue.update_product(product, {"name": "Brass lamp"}, actor=None)
+    form = form_of(product, name="Copper lamp", seen=1)
+    client = signed_in(editor)
+
+    text = client.post(f"{PRODUCTS}{product.pk}/change/", form).content.decode()
+
+    assert "you saw version 1, it has version 2 now" in html.unescape(text)
+    assert 'name="seen" value="2"' in text
+    assert client.post(f"{PRODUCTS}{product.pk}/change/", form | {"seen": 2}).status_code == 302
+    product.refresh_from_db()
+    assert product.name == "Copper lamp"
+
+
+@pytest.mark.parametrize("wrong", ["[1, 2]", '"red"', "{colour: red}"])
+def test_attributes_that_are_no_names_with_values_are_refused(editor: User, wrong: str) -> None:
+    product = make_product()
+
+    answer = signed_in(editor).post(f"{PRODUCTS}{product.pk}/change/", form_of(product, attributes=wrong))
+
+    assert answer.status_code == 200
+    product.refresh_from_db()
+    assert product.attributes == {}
+
+
+# --- history and search ------------------------------------------------------------------------
+
+
+def test_it_shows_old_and_new_values_and_older_changes_on_demand(editor: User) -> None:
+    product = make_product(attributes={"colour": "red", "size": "L"})
+    for number in range(25):
+        catalogue.update_product(product, {"name": f"Lamp {number}"}, actor=editor)
+    catalogue.update_product(product, {"attributes": {"colour": "blue", "size": "L"}}, actor=editor)
+    client = signed_in(editor)
+
+    first = client.get(f"{PRODUCTS}{product.pk}/change/").content.decode()
+    older = re.search(r'href="([^"]+)" data-older', first)
+    assert older
+    second = client.get(html.unescape(older[1])).content.decode()
+
+    assert "<del>red</del>" in first
+    assert "<ins>blue</ins>" in first
+    assert "<del>Lamp 23</del>" in first
+    assert "<ins>Lamp 24</ins>" in first
+    assert "<strong" not in first[first.index("<tbody>") :]
+    assert "<ins>Desk lamp</ins>" in second
+    assert "Created" in second
+    assert "data-older" not in second
 
 
 def test_it_shows_the_history_of_a_product(editor: User) -> None:
@@ -175,15 +336,61 @@ def test_it_finds_products_by_the_beginning_of_a_sku_and_else_by_name(editor: Us
     assert "SHELF-1" in by_name
 
 
-def test_it_searches_skus_by_their_index(rf: RequestFactory) -> None:
+def test_it_searches_skus_by_their_index() -> None:
     make_product("LAMP-1")
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    products = ProductAdmin(Product, site)
 
-    found, _ = products.get_search_results(rf.get("/"), Product.objects.order_by(), "lamp")
+    found = find(parse("lamp")).products.order_by()
 
     assert "Index Cond: ((lower((sku)::text) ~>=~ 'lamp'" in found.explain()
+
+
+def test_it_finds_products_by_their_attributes(editor: User) -> None:
+    make_product("LAMP-1", attributes={"colour": "dark red"})
+    make_product("LAMP-2", attributes={"colour": "blue"})
+
+    text = signed_in(editor).get(PRODUCTS, {"q": 'colour:"dark red" desk'}).content.decode()
+
+    assert "LAMP-1" in text
+    assert "LAMP-2" not in text
+    assert "colour is “dark red”" in text
+
+
+def test_it_filters_by_import_and_by_day(editor: User) -> None:
+    source = make_import(editor, state="SUCCESS", file_name="autumn.csv", changes_after=0, changes_until=10**9)
+    old, new = make_product("OLD-1"), make_product("NEW-1")
+    Product.objects.filter(pk=old.pk).update(updated_at=timezone.now() - timedelta(days=3))
+    ProductChange.objects.filter(product_id=new.pk).update(import_id=source.pk)
+    client = signed_in(editor)
+
+    by_import = client.get(PRODUCTS, {"import": str(source.pk)}).content.decode()
+    today = client.get(PRODUCTS, {"changed_since": str(timezone.now().date())}).content.decode()
+    week = client.get(PRODUCTS, {"changed_since": str(timezone.now().date() - timedelta(days=6))}).content.decode()
+
+    assert "NEW-1" in by_import
+    assert "OLD-1" not in by_import
+    assert "NEW-1" in today
+    assert "OLD-1" not in today
+    assert "OLD-1" in week
+
+
+@pytest.mark.parametrize("query", ["status=gone", "changed_since=soon", "import=7"])
+def test_a_filter_that_is_not_right_is_said_and_dropped(editor: User, query: str) -> None:
+    answer = signed_in(editor).get(f"{PRODUCTS}?{query}", follow=True)
+
+    assert answer.redirect_chain == [(PRODUCTS, 302)]
+    assert 'class="error"' in answer.content.decode()
+
+
+def test_a_search_that_takes_too_long_says_how_to_narrow_it() -> None:
+    with pytest.raises(NarrowSearchError) as caught, at_most(0.05), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(5)")
+
+    assert "Narrow it: the beginning of a sku" in caught.value.detail
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setting = reset_val FROM pg_settings WHERE name = 'statement_timeout'")
+        assert cursor.fetchone() == (True,)
 
 
 def test_it_estimates_how_many_there_are_rather_than_count_a_large_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +437,24 @@ def test_it_shows_the_live_page_of_an_import_in_the_admin(importer: User) -> Non
 
     assert "<import-progress" in text
     assert f"/ws/imports/{import_.pk}/" in text
+
+
+def test_it_lists_imports_by_state_kind_person_and_day(importer: User, reader: User) -> None:
+    make_import(importer, file_name="good.csv", state="SUCCESS")
+    make_import(reader, file_name="bad.csv", state="FAILURE")
+    make_import(reader, file_name="Delete products", kind="bulk")
+    client = signed_in(importer)
+
+    def listed(query: str) -> list[str]:
+        text = client.get(f"{IMPORTS}?{query}").content.decode()
+        return [name for name in ("good.csv", "bad.csv", "Delete products") if f">{name}</a>" in text]
+
+    assert listed("state__exact=FAILURE") == ["bad.csv"]
+    assert listed("kind__exact=bulk") == ["Delete products"]
+    assert listed(f"created_by__id__exact={importer.pk}") == ["good.csv"]
+    assert len(listed("days=7")) == 3
+    Import.objects.filter(file_name="good.csv").update(created_at=timezone.now() - timedelta(days=8))
+    assert len(listed("days=7")) == 2
 
 
 def test_it_cancels_imports_by_an_action(importer: User) -> None:

@@ -1,4 +1,5 @@
-// <fresh-list data-seconds="2">: renews its own content from the page it is on, while somebody looks.
+// <fresh-list data-seconds="2">: renews its own content from the page it is on, or from `data-from`, while
+// somebody looks.
 
 import { localTimes } from "./times.js";
 
@@ -20,7 +21,7 @@ class FreshList extends HTMLElement {
   async renew() {
     if (!document.hidden) {
       try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+        const answer = await fetch(this.dataset.from || location.href, { headers: { Accept: "text/html" } });
         if (answer.redirected) return location.reload(); // signed out: the login page says so
         if (answer.ok) this.take(await answer.text());
       } catch {

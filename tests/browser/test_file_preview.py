@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page
 
 from products.importing import columns
-from products.importing.detect import find_delimiter
+from products.importing.detect import find_dialect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +74,7 @@ def test_it_reads_the_cells_that_others_read(blank: Page, name: str) -> None:
     ],
 )
 def test_it_finds_the_delimiter_that_the_server_finds(blank: Page, sample: str) -> None:
-    assert run(blank, "return findDelimiter(told.sample, find)", sample=sample) == find_delimiter(sample)
+    assert run(blank, "return findDelimiter(told.sample, find)", sample=sample) == find_dialect(sample).delimiter
 
 
 @pytest.mark.parametrize("header", ["sku", " Product-SKU ", "IS_ACTIVE", "colour", "", "Größe", "Item  Number"])

@@ -1,0 +1,61 @@
+"""The history of one product as its page shows it: what changed from what to what, when, by whom, from where."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.urls import reverse
+
+from products.changes import described, history_of
+from products.models import Import
+
+SHOWN = 20
+LONGEST = 200
+
+
+def timeline(product_id: int, *, before: int | None = None) -> dict[str, Any]:
+    """The newest changes, or the newest before an entry's id, and where the next ones are."""
+    found = history_of(product_id, limit=SHOWN + 1, before=before)
+    changes = found[:SHOWN]
+    people = get_user_model().objects.in_bulk({change.actor_id for change in changes if change.actor_id})
+    files = Import.objects.in_bulk({change.import_id for change in changes if change.import_id})
+    entries = [
+        {
+            "change": change,
+            "who": people.get(change.actor_id or 0),
+            "source": files.get(change.import_id) if change.import_id else None,
+            "fields": _fields(document["fields"], created=change.action == "created"),
+        }
+        for change, document in zip(changes, described(changes), strict=True)
+    ]
+    older = reverse("admin:products_product_older", args=[product_id]) + f"?before={changes[-1].pk}" if changes else ""
+    return {"entries": entries, "older": older if len(found) > SHOWN else "", "first_page": before is None}
+
+
+def _fields(fields: Any, *, created: bool) -> list[dict[str, str]]:
+    """Name, old and new of each field; attributes one by one, those alone that differ."""
+    shown = []
+    for name, pair in fields.items():
+        old, new = pair["old"], pair["new"]
+        if name == "attributes" and not isinstance(old or {}, str):
+            shown += _attributes(old or {}, new or {})
+        elif not (created and new in ("", None)):
+            shown.append({"name": name, "old": _text(old), "new": _text(new)})
+    return shown
+
+
+def _attributes(old: Any, new: Any) -> list[dict[str, str]]:
+    return [
+        {"name": name, "old": _text(old.get(name)), "new": _text(new.get(name))}
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
