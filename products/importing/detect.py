@@ -323,8 +323,8 @@ def known_names(header: Sequence[str]) -> int:
 def find_header(rows: Sequence[Sequence[str]], *, after_blank: Sequence[bool] = ()) -> int:
     """Which of the first rows names the columns: the first, unless it clearly is a title or a remark.
 
-    What stands before the header has a single cell that is not empty, or begins with `#`, or is
-    parted from it by an empty line and has fewer cells; and the rows after it are as wide as it is.
+    What stands before the header has a single cell that is not empty, or begins with `#`; or it has fewer cells,
+    and begins with such a row or ends with an empty line. The rows after the header are as wide as it is.
     """
     if not rows or _names_sku(rows[0]):
         return 0
@@ -341,7 +341,8 @@ def find_header(rows: Sequence[Sequence[str]], *, after_blank: Sequence[bool] = 
     before, row = rows[:header], rows[header]
     if not any(len(later) == len(row) for later in rows[header + 1 :]):
         return 0
-    if all(_is_remark(each, usual) for each in before):
+    # What begins with a title has no header there; and what is narrower than the table is none of its rows.
+    if all(_is_remark(each, usual) or (_is_remark(rows[0], usual) and len(each) < usual) for each in before):
         return header
     parted = bool(after_blank and after_blank[header]) and all(len(each) < usual for each in before)
     return header if parted and all(cell.strip() and not _NUMBER.fullmatch(cell.strip()) for cell in row) else 0

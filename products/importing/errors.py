@@ -15,7 +15,7 @@ FILE_ERROR_CODES = {
     "archive_broken": "The archive is damaged, cut off, or packed by a method that is not known.",
     "archive_too_large": "The archive unpacks to more than `IMPORT_MAX_BYTES`, or to more than 200 times its size.",
     "workbook_unreadable": "The workbook is damaged, or protected by a password.",
-    "workbook_too_large": "The workbook has more than 100 MB, or takes more than 1 GB of memory to unpack.",
+    "workbook_too_large": "The workbook has more than 50 MB, or takes more than 1 GB of memory to unpack.",
     "sheet_unknown": "The workbook has no sheet of that name.",
     "header_missing": "No line names the columns.",
     "sku_column_missing": "None of the headers is known as the sku column.",

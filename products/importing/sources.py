@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol
 
@@ -28,7 +30,7 @@ RATIO_COUNTS_FROM = 10 << 20
 """Bytes from which the ratio counts: what is smaller does no harm."""
 MAX_DIRECTORY = 1 << 20
 """Bytes of a zip archive's directory, some 10,000 files. It is read in memory."""
-MAX_WORKBOOK = 100 << 20
+MAX_WORKBOOK = 50 << 20
 """Bytes of a workbook. It is unpacked in memory as a whole, by a process of its own whose memory is bounded
 (see `sheet_process`); this bounds what is handed to it."""
 
@@ -86,9 +88,7 @@ class Sheet:
         if total_bytes > MAX_WORKBOOK:
             raise _workbook_too_large(f"it has {total_bytes:,} bytes, and at most {MAX_WORKBOOK:,} are read")
         self._total_bytes = total_bytes
-        with tempfile.TemporaryFile() as file:
-            shutil.copyfileobj(stream, file)
-            file.seek(0)
+        with _as_system_file(stream) as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", str(_SHEET_PROCESS), *([sheet] if sheet else [])],
                 stdin=file,
@@ -137,6 +137,22 @@ class Sheet:
         return message
 
 
+@contextmanager
+def _as_system_file(stream: BinaryIO) -> Iterator[int]:
+    """The descriptor of a file with this content, at its beginning: its own or, where it has none, a copy's."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, AttributeError):
+        with tempfile.TemporaryFile() as copy:
+            stream.seek(0)
+            shutil.copyfileobj(stream, copy)
+            copy.seek(0)
+            yield copy.fileno()
+        return
+    os.lseek(descriptor, 0, os.SEEK_SET)  # what `seek` only does where its buffer is not enough
+    yield descriptor
+
+
 def open_source(stream: BinaryIO, *, total_bytes: int, sheet: str | None = None) -> Text | Sheet:
     """What the stored file holds. Raises FileError where it is a broken, encrypted or ambiguous archive or workbook."""
     head = read_head(stream)
@@ -145,7 +161,6 @@ def open_source(stream: BinaryIO, *, total_bytes: int, sheet: str | None = None)
     if head.startswith(_ZIP):
         return _contents_of_zip(stream, total_bytes, sheet)
     if head.startswith(_OLE):
-        stream.seek(0)
         return Sheet(stream, total_bytes=total_bytes, sheet=sheet)
     return Text(_Begun(head, stream), total_bytes=total_bytes, found={})
 
@@ -300,7 +315,6 @@ def _contents_of_zip(stream: BinaryIO, total_bytes: int, sheet: str | None) -> T
         raise _broken("its directory is missing, as when it is cut off") from None
     names = {info.filename for info in infos}
     if names & {"xl/workbook.xml", "xl/workbook.bin"} or {"content.xml", "mimetype"} <= names:
-        stream.seek(0)
         return Sheet(stream, total_bytes=total_bytes, sheet=sheet)
     return _text_of_zip(stream, _only_file(infos), total_bytes)
 

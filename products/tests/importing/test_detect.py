@@ -95,6 +95,7 @@ def test_it_takes_what_is_declared() -> None:
         ("Products of 2026;;\nsku;name;price\nA;one;1\n", 2),
         ("# made by the ERP; do not edit\nArtikel;Text;Preis\nA;one;1\n", 2),
         ("Report;Products\nMade;2026-01-02\n\nArtikel;Text;Preis\nA;one;1\n", 4),
+        ("Years, regions, sexes\n****\nRegion:;Here\n;;;\nA;B;C;D\n1;2;3;4\n5;6;7;8\n", 5),
         ("Report;Products;of;2026\nsku;name;price;x\nA;one;1;\n", 2),
         ("\n\nTitle\nArtikel;Text\nA;one\n", 4),
         ('"A title\nof two lines"\nArtikel;Text\nA;one\n', 3),
