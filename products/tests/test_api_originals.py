@@ -36,7 +36,7 @@ def test_a_file_is_accepted_with_the_id_of_its_task(client: APIClient, slash: st
     assert answer.status_code == 202
     import_ = Import.objects.get()
     assert answer.json()["task_id"] == answer.json()["id"] == str(import_.pk)
-    assert answer.json() | {"stalled": False} == client.get(answer["Location"]).json() | {"stalled": False}
+    assert answer.json() | {"same_as": None} == client.get(answer["Location"]).json()
 
 
 @SLASHES
