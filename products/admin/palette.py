@@ -43,8 +43,7 @@ def palette(request: HttpRequest, pages: list[Entry]) -> Answer:
         found, note = _products(text)
         results += found
         results.append(_entry("Products", f"Find “{text}” in all products", "", _product_list(text)))
-    if request.user.has_perm("products.view_import"):
-        results += _imports(text)
+    results += _imports(request, text)
     return {"results": results, "note": note}
 
 
@@ -57,7 +56,7 @@ def _products(text: str) -> tuple[list[Entry], str]:
         with at_most(NAME_SECONDS):
             by_name = list(Selection(search=text).products().order_by()[:FEW])
     except NarrowSearchError:
-        words = f"The names took longer than {NAME_SECONDS * 1000:.0f} ms. Type more, or search the list, which takes its time."
+        words = f"The names took longer than {NAME_SECONDS * 1000:.0f} ms. Search the list, or begin with a sku."
         return [_product(each) for each in by_sku], words
     known = {each.pk for each in by_sku}
     return [_product(each) for each in [*by_sku, *(each for each in by_name if each.pk not in known)][:FEW]], ""
@@ -71,10 +70,12 @@ def _product_list(text: str) -> str:
     return reverse("admin:products_product_changelist", query={"q": text})
 
 
-def _imports(text: str) -> Iterator[Entry]:
-    for import_ in Import.objects.filter(file_name__icontains=text).order_by("-pk")[:FEW]:
+def _imports(request: HttpRequest, text: str) -> Iterator[Entry]:
+    page = "admin:products_import_change" if request.user.has_perm("products.view_import") else "import-detail"
+    seen = Import.objects.visible_to(request.user)
+    for import_ in seen.filter(file_name__icontains=text).order_by("-pk")[:FEW]:
         hint = f"{import_.get_state_display()}, {import_.created_at:%Y-%m-%d}"
-        yield _entry("Imports", import_.file_name, hint, reverse("admin:products_import_change", args=[import_.pk]))
+        yield _entry("Imports", import_.file_name, hint, reverse(page, args=[import_.pk]))
 
 
 def _entry(group: str, label: str, hint: str, url: str) -> Entry:

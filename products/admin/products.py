@@ -156,7 +156,8 @@ class ProductAdmin(ProductAdminBase):
 
     def get_fieldsets(self, request: HttpRequest, obj: Product | None = None) -> Any:
         (name, main), history = self.fieldsets
-        fields = tuple(field for field in main["fields"] if field != "seen" or obj)
+        edits = obj is not None and self.has_change_permission(request, obj)
+        fields = tuple(field for field in main["fields"] if field != "seen" or edits)
         shown = (name, {**main, "fields": fields})
         return (shown, history) if obj else (shown,)
 

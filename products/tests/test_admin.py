@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from products import catalogue
+from products import catalogue, search
 from products.admin.paginator import EstimatingPaginator
 from products.models import Import, Product, ProductChange
 from products.search import NarrowSearchError, at_most, find, parse
@@ -269,6 +269,17 @@ def test_attributes_that_are_no_names_with_values_are_refused(editor: User, wron
     assert product.attributes == {}
 
 
+def test_those_who_may_only_look_see_a_product_with_its_history_and_no_field(reader: User) -> None:
+    product = make_product(attributes={"colour": "red"})
+
+    text = signed_in(reader).get(f"{PRODUCTS}{product.pk}/change/").content.decode()
+
+    assert "colour" in text
+    assert "<ins>Desk lamp</ins>" in text
+    assert 'name="name"' not in text
+    assert "seen" not in text
+
+
 # --- history and search ------------------------------------------------------------------------
 
 
@@ -391,6 +402,22 @@ def test_a_search_that_takes_too_long_says_how_to_narrow_it() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT setting = reset_val FROM pg_settings WHERE name = 'statement_timeout'")
         assert cursor.fetchone() == (True,)
+
+
+def test_a_word_that_many_names_have_is_estimated_and_its_pages_are_whole(
+    editor: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Product.objects.bulk_create(Product(sku=f"L-{number:03d}", name="Oak lamp") for number in range(120))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE products_product")
+    monkeypatch.setattr(search, "LISTED", 10)
+    monkeypatch.setattr(EstimatingPaginator, "EXACT_UP_TO", 10)
+
+    pages = [signed_in(editor).get(PRODUCTS, {"q": "lamp", "p": number}).content.decode() for number in (1, 2)]
+
+    assert "about 120 products" in pages[0]
+    assert [len(set(re.findall(r">L-\d\d\d</a>", page))) for page in pages] == [50, 50]
+    assert not {*re.findall(r">L-\d\d\d</a>", pages[0])} & {*re.findall(r">L-\d\d\d</a>", pages[1])}
 
 
 def test_it_estimates_how_many_there_are_rather_than_count_a_large_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,16 @@ def test_the_palette_has_nothing_that_the_person_may_not_see(nothing: User) -> N
     assert labels(nothing, "") == ["Dashboard", "Change your password"]
 
 
+def test_the_palette_finds_the_own_imports_of_those_who_upload(everything: User) -> None:
+    uploader = make_user("una", "add_import", is_staff=True)
+    mine = make_import(uploader, file_name="lamps.csv")
+    make_import(everything, file_name="lamps-of-eve.csv")
+
+    found = signed_in(uploader).get(PALETTE, {"q": "lamps"}).json()["results"]
+
+    assert [(entry["label"], entry["url"]) for entry in found] == [("lamps.csv", f"/imports/{mine.pk}/")]
+
+
 def test_the_palette_is_for_staff(client: Any) -> None:
     assert client.get(PALETTE).status_code == 302
     assert signed_in(make_user("guest", "view_product")).get(PALETTE).status_code == 302
