@@ -29,12 +29,12 @@ SEEDS = range(12)
 ROWS = 30
 
 WORDS = {
-    "German": "Lampe Tür Größe weiß Stühle für Büro Käse Öffner grün Maß Übertopf".split(),
-    "French": "lampe théière élégante fenêtre côté à reçu où chêne déjà".split(),
-    "Spanish": "lámpara pequeña niño cajón español jabón mesa también".split(),
-    "Polish": "lampka żółta krzesło dębowe półka ścienna łóżko stół".split(),
-    "Russian": "настольная лампа стул дубовый стол письменный шкаф для одежды".split(),
-    "Japanese": "デスクランプ 椅子 テーブル 木製 本棚 引き出し".split(),
+    "German": ["Lampe", "Tür", "Größe", "weiß", "Stühle", "für", "Büro", "Käse", "Öffner", "grün", "Maß", "Übertopf"],
+    "French": ["lampe", "théière", "élégante", "fenêtre", "côté", "à", "reçu", "où", "chêne", "déjà"],
+    "Spanish": ["lámpara", "pequeña", "niño", "cajón", "español", "jabón", "mesa", "también"],
+    "Polish": ["lampka", "żółta", "krzesło", "dębowe", "półka", "ścienna", "łóżko", "stół"],
+    "Russian": ["настольная", "лампа", "стул", "дубовый", "стол", "письменный", "шкаф", "для", "одежды"],
+    "Japanese": ["デスクランプ", "椅子", "テーブル", "木製", "本棚", "引き出し"],
 }
 ENCODINGS = [
     *[(language, codec) for language in ("German", "French", "Spanish") for codec in ("cp1252", "cp850", "mac-roman")],
@@ -110,7 +110,9 @@ def ragged() -> Iterator[Case]:
     """Single rows that lack a cell, or have one more. Cells without line ends, so that a line is a row."""
     for seed in SEEDS:
         for delimiter in ",;\t|":
-            rows = [[cell.replace("\n", " ") for cell in row] for row in table(random.Random(seed), known=seed % 2 == 0)]
+            rows = [
+                [cell.replace("\n", " ") for cell in row] for row in table(random.Random(seed), known=seed % 2 == 0)
+            ]
             for at in random.Random(seed).sample(range(1, len(rows)), 4):
                 rows[at] = rows[at][:-1] if at % 2 else [*rows[at], "more"]
             yield Case("ragged rows", written(rows, delimiter), rows)

@@ -96,7 +96,8 @@ def test_the_docs_show_the_template() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "meaning"), [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items(), *REPAIR_CODES.items()]
+    ("code", "meaning"),
+    [*FILE_ERROR_CODES.items(), *ROW_ERROR_CODES.items(), *KEPT_CODES.items(), *REPAIR_CODES.items()],
 )
 def test_the_docs_explain_every_error_code(code: str, meaning: str) -> None:
     assert f"| `{code}` | {meaning} |" in PAGE
