@@ -242,9 +242,14 @@ class UploadForm extends HTMLElement {
   decided() {
     const sync = this.form.elements.mode.value === "sync";
     this.part("sync-only").hidden = !sync;
-    this.part("sync-note").hidden = !sync;
-    this.checkFirst.disabled = sync;
-    this.checkFirst.checked = sync || this.wantsToLook;
+    const guess = Boolean(this.read?.isGuess);
+    this.part("look-note").textContent = sync
+      ? "Always so where products may be deactivated."
+      : guess
+        ? "Always so where the encoding is a guess."
+        : "";
+    this.checkFirst.disabled = sync || guess;
+    this.checkFirst.checked = sync || guess || this.wantsToLook;
     this.part("submit").textContent = this.checkFirst.checked ? "Upload and check" : "Upload and import";
   }
 

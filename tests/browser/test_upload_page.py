@@ -250,6 +250,19 @@ def test_what_may_deactivate_products_is_always_looked_at_first(page: Page) -> N
     assert (import_.mode, import_.check_first, import_.max_deactivated) == ("sync", True, "25%")
 
 
+def test_a_guess_at_the_encoding_is_looked_at_first(page: Page) -> None:
+    look = page.get_by_label("Look first")
+    choose(page, "sku;name\n1;Größe\n".encode("cp1252"))
+    expect(look).to_be_checked()
+    expect(look).to_be_disabled()
+    expect(look).to_have_accessible_description(re.compile("Always so where the encoding is a guess"))
+
+    page.get_by_label("Encoding").select_option("windows-1252")
+    expect(look).not_to_be_checked()
+    import_ = upload(page)
+    assert (import_.check_first, import_.file_format) == (False, {"encoding": "windows-1252"})
+
+
 def test_what_the_server_refuses_stands_beside_its_field(page: Page, complaints: Complaints) -> None:
     complaints.tolerated = ("status of 400",)
     choose(page, LAMPS)
