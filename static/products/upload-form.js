@@ -171,7 +171,7 @@ class UploadForm extends HTMLElement {
     if (!read.header.length) warnings.push("There is no line that names the columns.");
     if (read.isGuess) {
       const found = this.form.elements.encoding.options[0].text.replace(" (found)", "");
-      warnings.push(`No file proves that it is written in ${found}: see whether all letters read right, and choose the encoding.`);
+      warnings.push(`${found} is a guess: see whether all letters read right, and choose the encoding.`);
     }
     if (read.unreadable) warnings.push(`${counted(read.unreadable, "character")} can't be read so; shown as �. Another encoding may fit.`);
     if (read.odd?.what === "open") warnings.push(`The quotation mark on line ${grouped(read.odd.line)} is never closed.`);
@@ -185,7 +185,7 @@ class UploadForm extends HTMLElement {
     const width = Math.min(header.length, COLUMNS_SHOWN);
     const hidden = header.length - width;
     const shown = rows.slice(0, ROWS_SHOWN);
-    const caption = `Its first ${counted(shown.length, "row")}${hidden ? `; ${counted(hidden, "more column")} not shown` : ""}`;
+    const caption = `Its first ${shown.length === 1 ? "row" : `${shown.length} rows`}${hidden ? `; ${counted(hidden, "more column")} not shown` : ""}`;
     const line = (number, cells, tag) =>
       element("tr", {}, element("th", { scope: "row", className: "right" }, String(number ?? "")), ...cells);
     const head = element("thead", {}, line(headerLine, header.slice(0, width).map((name) => element("th", { scope: "col" }, name || "–"))));

@@ -87,7 +87,7 @@ def test_it_shows_what_is_in_a_file_before_a_byte_is_sent(
 
     expect(page.get_by_text("2 rows, 4 columns parted by semicolons.")).to_be_visible()
     first_cells(page).to_have_text(["L-1", "Größe 1", "rot", "active"])
-    expect(page.get_by_text("No file proves that it is written in Windows-1252")).to_be_visible()
+    expect(page.get_by_text("Windows-1252 is a guess: see whether all letters read right")).to_be_visible()
     expect(page.get_by_label("Encoding").locator("option:checked")).to_have_text("Windows-1252 (found)")
     expect(page.get_by_label("Between cells").locator("option:checked")).to_have_text("Semicolon ; (found)")
     assert columns(page) == {"Artikel": "", "Bezeichnung": "", "Farbe": "", "Status": "status"}
