@@ -147,6 +147,7 @@ def test_a_refused_form_keeps_what_was_chosen_and_marks_what_is_wrong(alice: Use
     text = answer.content.decode()
     assert answer.status_code == 400
     assert re.search(r'<input[^>]*name="max_rejects" value="many"[^>]*aria-invalid="true"', text)
+    assert '<a href="#max_rejects">max_rejects “many” is not understood.' in text
     assert '<option value="gb18030" selected>' in text
     assert '<option value="first" selected>' in text
     assert re.search(r'name="check_first"[^>]* checked', text)

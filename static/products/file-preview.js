@@ -3,26 +3,28 @@
 // The server reads the file again and its own reading counts; this one is for people to look at, so
 // it is lenient where the server is strict: it shows what is odd instead of refusing it.
 
+import { findDialect, linesOf, parseRows } from "./dialect.js";
+
 export const HEAD_BYTES = 1 << 18;
 export const ROWS_SHOWN = 20;
-const DELIMITERS = [",", ";", "\t", "|"]; // in order of preference, as on the server
-const MERIT_ROWS = 100;
-const HEADER_WITHIN = 30;
+const SAMPLE = 1 << 16; // characters that the dialect is found by
+const GUESS = "windows-1252"; // where nothing proves an encoding; the server may guess better
 
+const EXPORT = "Export the table as CSV, and choose that.";
+const UNPACK = "Unpack it, and choose the file that is inside.";
 const MAGIC = [
-  ["%PDF-", "a PDF document", "picture"],
-  ["\x89PNG\r\n\x1a\n", "a PNG picture", "picture"],
-  ["\xff\xd8\xff", "a JPEG picture", "picture"],
-  ["GIF87a", "a GIF picture", "picture"],
-  ["GIF89a", "a GIF picture", "picture"],
-  ["\x1f\x8b", "a gzip archive", "gzip"],
-  ["7z\xbc\xaf\x27\x1c", "a 7z archive", "opaque"],
-  ["\xfd7zXZ\x00", "an xz archive", "opaque"],
-  ["\x28\xb5\x2f\xfd", "a zstd archive", "opaque"],
-  ["BZh", "a bzip2 archive", "opaque"],
-  ["Rar!\x1a\x07", "a RAR archive", "opaque"],
-  ["\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook (xls)", "opaque"],
-  ["PAR1", "a Parquet file", "opaque"],
+  ["%PDF-", "a PDF document", EXPORT],
+  ["\x89PNG\r\n\x1a\n", "a PNG picture", EXPORT],
+  ["\xff\xd8\xff", "a JPEG picture", EXPORT],
+  ["GIF87a", "a GIF picture", EXPORT],
+  ["GIF89a", "a GIF picture", EXPORT],
+  ["7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK],
+  ["\xfd7zXZ\x00", "an xz archive", UNPACK],
+  ["\x28\xb5\x2f\xfd", "a zstd archive", UNPACK],
+  ["BZh91AY&SY", "a bzip2 archive", UNPACK],
+  ["Rar!\x1a\x07", "a RAR archive", UNPACK],
+  ["PAR1\x15", "a Parquet file", EXPORT],
+  ["SQLite format 3\x00", "an SQLite database", EXPORT],
 ];
 
 /** The first bytes of a file; of a gzip archive, of what is in it. `whole`: there is no more than these. */
@@ -60,17 +62,18 @@ async function unpacked(bytes) {
   return { bytes: joined, whole };
 }
 
-/** What the first bytes show: `how` is text, workbook, gzip, opaque (the server may know) or picture (nobody does). */
+/** What the first bytes show: `how` is text, workbook, gzip, opaque (the server reads it) or refused (it does not). */
 export function kindOf(bytes) {
   const start = latin(bytes.subarray(0, 4096));
-  if (start.startsWith("PK\x03\x04")) {
-    const isBook = start.includes("xl/") || start.includes("[Content_Types].xml");
-    if (isBook) return { how: "workbook", words: "an Excel workbook (xlsx)" };
-    if (start.includes("opendocument.spreadsheet")) return { how: "workbook", words: "an OpenDocument spreadsheet (ods)" };
-    return { how: "opaque", words: "a zip archive" };
-  }
   const known = MAGIC.find(([magic]) => start.startsWith(magic));
-  return known ? { how: known[2], words: known[1] } : { how: "text", words: "text" };
+  if (known) return { how: "refused", words: known[1], advice: known[2] };
+  if (start.startsWith("\x1f\x8b")) return { how: "gzip", words: "a gzip archive" };
+  if (start.startsWith("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")) return { how: "workbook", words: "an Excel workbook (xls)" };
+  if (start.startsWith("\xff\xfe\x00\x00") || start.startsWith("\x00\x00\xfe\xff")) return { how: "opaque", words: "text in UTF-32" };
+  if (!start.startsWith("PK\x03\x04")) return { how: "text", words: "text" };
+  if (start.includes("opendocument.spreadsheet")) return { how: "workbook", words: "an OpenDocument spreadsheet (ods)" };
+  if (start.includes("xl/") || start.includes("[Content_Types].xml")) return { how: "workbook", words: "an Excel workbook" };
+  return { how: "opaque", words: "a zip archive" };
 }
 
 function latin(bytes) {
@@ -84,104 +87,17 @@ export function guessEncoding(bytes, whole) {
   if (start.startsWith("\xef\xbb\xbf")) return "utf-8";
   if (start.startsWith("\xff\xfe")) return "utf-16le";
   if (start.startsWith("\xfe\xff")) return "utf-16be";
-  const some = bytes.subarray(0, 200);
+  const some = bytes.subarray(0, Math.floor(Math.min(bytes.length, 4096) / 2) * 2);
   const zeros = [0, 0]; // at even and at odd places
   some.forEach((byte, at) => byte || (zeros[at % 2] += 1));
-  if (zeros[1] > some.length * 0.35) return "utf-16le";
-  if (zeros[0] > some.length * 0.35) return "utf-16be";
+  const [few, many] = [...zeros].sort((one, other) => one - other);
+  if (some.length >= 4 && many * 10 >= some.length && few * 50 <= some.length) return zeros[1] > zeros[0] ? "utf-16le" : "utf-16be";
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: !whole });
     return "utf-8";
   } catch {
-    return "windows-1252";
+    return GUESS;
   }
-}
-
-/**
- * The rows of a text with the line each starts on. What the text ends in the middle of is left out, unless
- * it is the whole file. `odd` has the line of a quotation mark that is never closed, or is in the wrong place.
- */
-export function parseRows(text, { delimiter, quote = '"', whole = true, limit = Infinity }) {
-  const rows = [];
-  let odd = null;
-  let [at, line] = [0, 1];
-  const end = text.length;
-  while (at < end && rows.length < limit) {
-    const row = { line, cells: [] };
-    let ended = false;
-    while (!ended) {
-      let cell = "";
-      if (quote && text[at] === quote) {
-        const opened = line;
-        at += 1;
-        for (;;) {
-          const close = text.indexOf(quote, at);
-          if (close < 0) {
-            if (whole) odd ??= { line: opened, what: "open" };
-            line += lineEnds(text.slice(at));
-            cell += text.slice(at);
-            at = end;
-            break;
-          }
-          cell += text.slice(at, close);
-          line += lineEnds(text.slice(at, close));
-          at = close + 1;
-          if (text[at] !== quote) break;
-          cell += quote;
-          at += 1;
-        }
-        if (at === end && !whole) return { rows, odd };
-      }
-      const from = at;
-      while (at < end && text[at] !== delimiter && text[at] !== "\n" && text[at] !== "\r") at += 1;
-      if (at > from && cell) odd ??= { line, what: "misplaced" };
-      row.cells.push(cell + text.slice(from, at));
-      if (text[at] === delimiter) {
-        at += 1;
-        continue;
-      }
-      if (at >= end && !whole) return { rows, odd };
-      if (text[at] === "\r" && text[at + 1] === "\n") at += 1;
-      at += 1;
-      line += 1;
-      ended = true;
-    }
-    if (row.cells.length > 1 || row.cells[0] !== "") rows.push(row);
-  }
-  return { rows, odd };
-}
-
-function lineEnds(text) {
-  return (text.match(/\r\n|\r|\n/g) ?? []).length;
-}
-
-/** As products/importing/detect.py does it: most known columns, then most rows as wide as the header, then most cells. */
-export function findDelimiter(text, find, { quote = '"', whole = true } = {}) {
-  let best = null;
-  for (const delimiter of DELIMITERS) {
-    const merit = meritOf(parseRows(text, { delimiter, quote, whole, limit: MERIT_ROWS }).rows, find);
-    if (!best || isGreater(merit, best.merit)) best = { delimiter, merit };
-  }
-  return best.delimiter;
-}
-
-function meritOf(rows, find) {
-  if (!rows.length) return [0, 0, 0];
-  const header = rows[headerAt(rows, find)].cells;
-  const known = new Set(header.map(find).filter(Boolean)).size;
-  if (header.length === 1) return [known, 0, 1];
-  return [known, rows.filter((row) => row.cells.length === header.length).length / rows.length, header.length];
-}
-
-function isGreater(merit, other) {
-  const at = merit.findIndex((value, index) => value !== other[index]);
-  return at >= 0 && merit[at] > other[at];
-}
-
-/** Which row names the columns: the first that names a sku among the first few, else the very first. */
-function headerAt(rows, find) {
-  const found = rows.slice(0, HEADER_WITHIN).findIndex((row) => row.cells.some((cell) => find(cell) === "sku"));
-  return Math.max(found, 0);
 }
 
 /**
@@ -191,16 +107,16 @@ function headerAt(rows, find) {
 export function preview({ bytes, whole }, told, find) {
   const encoding = told.encoding || guessEncoding(bytes, whole);
   const text = new TextDecoder(encoding).decode(bytes, { stream: !whole });
-  const quote = told.quote ?? '"';
-  const delimiter = told.delimiter || findDelimiter(text, find, { quote, whole });
-  const { rows, odd } = parseRows(text, { delimiter, quote, whole });
-  const at = told.headerLine ? rows.findIndex((row) => row.line >= told.headerLine) : headerAt(rows, find);
-  const header = at >= 0 ? rows[at] : undefined;
-  const body = header ? rows.slice(at + 1) : [];
+  const dialect = findDialect(sampleOf(text, whole), told, find);
+  const lines = linesOf(text);
+  const table = lines.slice(dialect.headerLine - 1).join("");
+  const { rows, odd } = parseRows(table, { ...dialect, whole, firstLine: dialect.headerLine });
+  const [header, ...body] = rows;
   return {
     encoding,
-    delimiter,
-    quote,
+    isGuess: !told.encoding && encoding === GUESS,
+    delimiter: dialect.delimiter,
+    quote: dialect.quote,
     headerLine: header?.line ?? null,
     header: header?.cells ?? [],
     rows: body,
@@ -209,6 +125,13 @@ export function preview({ bytes, whole }, told, find) {
     uneven: body.find((row) => row.cells.length !== header.cells.length)?.line ?? null,
     odd,
   };
+}
+
+/** Whole lines of the beginning, as much as the server looks at. */
+function sampleOf(text, whole) {
+  if (whole && text.length < SAMPLE) return text;
+  const start = text.slice(0, SAMPLE);
+  return start.slice(0, Math.max(start.lastIndexOf("\n"), start.lastIndexOf("\r")) + 1) || start;
 }
 
 /** How many rows a file of this size has, by those of its beginning. Exact where its end was seen. */

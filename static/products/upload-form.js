@@ -94,7 +94,7 @@ class UploadForm extends HTMLElement {
       const head = await readHead(file).catch(() => null);
       if (turn !== this.turn) return;
       if (!head) words = `${file.name} can't be read. Is it still there, and may you open it?`;
-      else if (head.kind.how === "picture") words = `${file.name} is ${head.kind.words}, not a table. Export the table as CSV, and choose that.`;
+      else if (head.kind.how === "refused") words = `${file.name} is ${head.kind.words}. ${head.kind.advice}`;
       this.head = head;
     }
     this.refused = words;
@@ -119,7 +119,7 @@ class UploadForm extends HTMLElement {
       this.part("summary").textContent = `This is ${head.kind.words}. It will be read on the server; its columns are matched by their names.`;
       return this.decided();
     }
-    this.read = preview(head, this.told, (header) => this.rules.by_header[fold(header)] ?? "");
+    this.read = preview(head, this.told, this.find);
     this.nameWhatWasFound();
     this.part("summary").replaceChildren(...this.summary());
     this.showRows();
@@ -131,27 +131,34 @@ class UploadForm extends HTMLElement {
   get told() {
     const { encoding, delimiter, quote, header_line: line } = this.form.elements;
     return {
-      encoding: encoding.value,
-      delimiter: delimiter.value === "tab" ? "\t" : delimiter.value,
+      encoding: encoding.value || undefined,
+      delimiter: delimiter.value === "tab" ? "\t" : delimiter.value || undefined,
       quote: quote.value === "none" ? "" : quote.value || undefined,
-      headerLine: line.validity.valid ? Number(line.value) : 0,
+      headerLine: line.validity.valid ? Number(line.value) || undefined : undefined,
     };
   }
 
+  /** Each choice says what is found as long as nothing else is chosen for it. */
   nameWhatWasFound() {
     const { encoding, delimiter, quote, header_line: line } = this.form.elements;
-    const found = preview(this.head, {}, (header) => this.rules.by_header[fold(header)] ?? "");
-    const delimiterFound = this.told.encoding || this.told.quote !== undefined ? this.read.delimiter : found.delimiter;
     for (const [field, value] of [
-      [encoding, found.encoding],
-      [delimiter, delimiterFound === "\t" ? "tab" : delimiterFound],
-      [quote, found.quote],
+      [encoding, this.readWithout("encoding").encoding],
+      [delimiter, this.readWithout("delimiter").delimiter.replace("\t", "tab")],
+      [quote, this.readWithout("quote").quote || "none"],
     ]) {
-      const known = [...field.options].find((option) => option.value === value);
+      const known = [...field.options].find((option) => option.value && option.value === value);
       field.options[0].text = `${(known?.text ?? value).split(" (")[0]} (found)`;
     }
-    line.placeholder = this.read.headerLine && !line.value ? `${this.read.headerLine} (found)` : "Found out";
+    line.placeholder = `${this.readWithout("headerLine").headerLine ?? "none"} (found)`;
   }
+
+  /** How the file reads if one thing that was said of it were found out instead. */
+  readWithout(name) {
+    const told = this.told;
+    return told[name] === undefined ? this.read : preview(this.head, { ...told, [name]: undefined }, this.find);
+  }
+
+  find = (header) => this.rules.by_header[fold(header)] ?? "";
 
   summary() {
     const { read, head } = this;
@@ -162,6 +169,10 @@ class UploadForm extends HTMLElement {
     const first = element("span", {}, `${about}, ${counted(read.header.length, "column")}${cells}${head.packed ? ", in a gzip archive" : ""}.`);
     const warnings = [];
     if (!read.header.length) warnings.push("There is no line that names the columns.");
+    if (read.isGuess) {
+      const found = this.form.elements.encoding.options[0].text.replace(" (found)", "");
+      warnings.push(`${found} is a guess: see whether all letters read right, and choose the encoding.`);
+    }
     if (read.unreadable) warnings.push(`${counted(read.unreadable, "character")} can't be read so; shown as �. Another encoding may fit.`);
     if (read.odd?.what === "open") warnings.push(`The quotation mark on line ${grouped(read.odd.line)} is never closed.`);
     if (read.odd?.what === "misplaced") warnings.push(`On line ${grouped(read.odd.line)}, text follows a closing quotation mark.`);
@@ -174,7 +185,7 @@ class UploadForm extends HTMLElement {
     const width = Math.min(header.length, COLUMNS_SHOWN);
     const hidden = header.length - width;
     const shown = rows.slice(0, ROWS_SHOWN);
-    const caption = `Its first ${counted(shown.length, "row")}${hidden ? `; ${counted(hidden, "more column")} not shown` : ""}`;
+    const caption = `Its first ${shown.length === 1 ? "row" : `${shown.length} rows`}${hidden ? `; ${counted(hidden, "more column")} not shown` : ""}`;
     const line = (number, cells, tag) =>
       element("tr", {}, element("th", { scope: "row", className: "right" }, String(number ?? "")), ...cells);
     const head = element("thead", {}, line(headerLine, header.slice(0, width).map((name) => element("th", { scope: "col" }, name || "–"))));
@@ -231,9 +242,14 @@ class UploadForm extends HTMLElement {
   decided() {
     const sync = this.form.elements.mode.value === "sync";
     this.part("sync-only").hidden = !sync;
-    this.part("sync-note").hidden = !sync;
-    this.checkFirst.disabled = sync;
-    this.checkFirst.checked = sync || this.wantsToLook;
+    const guess = Boolean(this.read?.isGuess);
+    this.part("look-note").textContent = sync
+      ? "Always so where products may be deactivated."
+      : guess
+        ? "Always so where the encoding is a guess."
+        : "";
+    this.checkFirst.disabled = sync || guess;
+    this.checkFirst.checked = sync || guess || this.wantsToLook;
     this.part("submit").textContent = this.checkFirst.checked ? "Upload and check" : "Upload and import";
   }
 

@@ -15,14 +15,16 @@ import pytest
 from playwright.sync_api import Page
 
 from products.importing import columns
-from products.importing.detect import find_dialect
+from products.importing.detect import find_dialect, find_encoding
+from products.tests.importing.test_detect import TEXTS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CORPUS = Path(__file__).resolve().parents[2] / "products" / "tests" / "importing" / "corpora" / "csv-spectrum"
 FIND = """
 const { fold, columnName, fillRates, mappingProblems } = await import("/static/products/column-mapping.js");
-const { kindOf, guessEncoding, findDelimiter, preview, readHead } = await import("/static/products/file-preview.js");
+const { kindOf, guessEncoding, preview, readHead } = await import("/static/products/file-preview.js");
+const { findDialect } = await import("/static/products/dialect.js");
 const { Sha256 } = await import("/static/products/sha256.js");
 const find = (header) => told.by_header[fold(header)] ?? "";
 const bytes = Uint8Array.from(atob(told.bytes ?? ""), (character) => character.charCodeAt(0));
@@ -60,21 +62,58 @@ def test_it_reads_the_cells_that_others_read(blank: Page, name: str) -> None:
     assert found["odd"] is None
 
 
-@pytest.mark.parametrize(
-    "sample",
-    [
-        "sku,name\nA,B\n",
-        "sku;name\nA,1;B\n",
-        "sku\tname\tcolour\nA\tB\tC\n",
-        "a|b\n1|2\n",
-        "sku\nA\n",
-        'sku;"na,me";status\n1;"2;3";4\n',
-        "Artikel;Bezeichnung,lang\n1;2\n",
-        "a b c\n1 2 3\n",
-    ],
-)
-def test_it_finds_the_delimiter_that_the_server_finds(blank: Page, sample: str) -> None:
-    assert run(blank, "return findDelimiter(told.sample, find)", sample=sample) == find_dialect(sample).delimiter
+SAMPLES = [
+    "",
+    "\n\n",
+    "x\n",
+    "sku",
+    "sku,name\nA,B\n",
+    "sku;name\nA,1;B\n",
+    "sku\tname\tcolour\nA\tB\tC\n",
+    "a|b\n1|2\n",
+    'sku;"na,me";status\n1;"2;3";4\n',
+    "Artikel;Bezeichnung,lang\n1;2\n",
+    "a, b;c\n1;2\n3;4\n",
+    "a b c\n1 2 3\n",
+    "\n\nSKU;Title;Price\nA;one;1\n",
+    "sku;note, with commas, many, of, them\nA;b\n",
+    'sku;name\nA;"1,2\n3,4"\nB;"5,6',
+    'sku;"name\nA;one\n',
+    'sku,name\nA,one\nB,"two\nC,three\n',
+    'sku,name\nA,"one"two\nB;three\n',
+    "sku^name\nA^one\n",
+    "a~b~c\n1~2~3\n",
+    "a^b\n1^2\n3^4\n",
+    "'sku','name'\n'A','one'\n",
+    "nr,text\nA,'one, two'\nB,'three, four'\n",
+    "nr^text\nA^'one^ two'\nB^'three^ four'\n",
+    "nr,text\nA,'It''s'\nB,\"two\"\n",
+    "sku,name\nA,'tis\nB,rock 'n' roll\n",
+    "sep=|\r\na,b|c\r\n1,2|3\r\n",
+    "Price list of November\n\nsku;name\n1;a\n",
+    "# made by hand\n# on Monday, late\nNr,Text,Price\n1,a,2\n2,b,3\n",
+    "Shop;Berlin\n\nNr;Text;Price\n1;a;2\n2;b;3\n",
+    "1;2\n\n3;4;5\n6;7;8\n",
+    "Title\rNr;Text\r1;a\r",
+]
+
+
+@pytest.mark.parametrize("told", [{}, {"delimiter": ";"}, {"quote": ""}, {"header_line": 2}], ids=str)
+def test_it_finds_the_dialect_that_the_server_finds(blank: Page, told: dict[str, Any]) -> None:
+    in_the_browser = """
+        const { delimiter, quote, header_line: headerLine } = told.format;
+        return told.samples.map((sample) => findDialect(sample, { delimiter, quote, headerLine }, find));
+    """
+
+    found = run(blank, in_the_browser, samples=SAMPLES, format=told)
+
+    for sample, browser in zip(SAMPLES, found, strict=True):
+        server = find_dialect(sample, **told)
+        assert browser == {
+            "delimiter": server.delimiter,
+            "quote": server.quote,
+            "headerLine": server.header_line,
+        }, sample
 
 
 @pytest.mark.parametrize("header", ["sku", " Product-SKU ", "IS_ACTIVE", "colour", "", "Größe", "Item  Number"])
@@ -99,8 +138,20 @@ def test_it_tells_encodings_apart(blank: Page, data: bytes, encoding: str) -> No
     found = read(blank, data)
 
     assert found["encoding"] == encoding
+    server = find_encoding(data, whole=True)
+    assert server.name.replace("utf-16-", "utf-16") == encoding
+    assert found["isGuess"] == (server.origin == "guess")
     assert found["header"][0] == "sku"
     assert found["unreadable"] == 0
+
+
+@pytest.mark.parametrize("language", ["Polish", "Russian", "Greek", "Japanese"])
+def test_it_says_that_an_encoding_is_a_guess(blank: Page, language: str) -> None:
+    codec = {"Polish": "cp1250", "Russian": "cp1251", "Greek": "cp1253", "Japanese": "shift_jis"}[language]
+    data = TEXTS[language].encode(codec)
+
+    assert read(blank, data)["isGuess"]
+    assert not read(blank, data, encoding=codec.replace("cp", "windows-"))["isGuess"]
 
 
 def test_a_character_that_the_head_ends_in_the_middle_of_is_no_sign_of_another_encoding(blank: Page) -> None:
@@ -152,7 +203,7 @@ def test_it_looks_into_a_gzip_archive_and_not_into_a_workbook(blank: Page) -> No
 
     assert run(blank, look, gzip.compress(b"sku,name\n1,a\n")) == [True, ["sku", "name"]]
     assert run(blank, "return kindOf(bytes).how", book.getvalue()) == "workbook"
-    assert run(blank, "return kindOf(bytes).how", b"%PDF-1.7 ...") == "picture"
+    assert run(blank, "return kindOf(bytes).how", b"%PDF-1.7 ...") == "refused"
 
 
 def test_it_looks_into_the_beginning_of_a_large_gzip_archive(blank: Page) -> None:

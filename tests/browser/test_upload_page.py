@@ -87,6 +87,7 @@ def test_it_shows_what_is_in_a_file_before_a_byte_is_sent(
 
     expect(page.get_by_text("2 rows, 4 columns parted by semicolons.")).to_be_visible()
     first_cells(page).to_have_text(["L-1", "Größe 1", "rot", "active"])
+    expect(page.get_by_text("Windows-1252 is a guess: see whether all letters read right")).to_be_visible()
     expect(page.get_by_label("Encoding").locator("option:checked")).to_have_text("Windows-1252 (found)")
     expect(page.get_by_label("Between cells").locator("option:checked")).to_have_text("Semicolon ; (found)")
     assert columns(page) == {"Artikel": "", "Bezeichnung": "", "Farbe": "", "Status": "status"}
@@ -148,7 +149,7 @@ def test_only_what_was_chosen_of_the_format_is_sent(page: Page) -> None:
 def test_it_says_what_it_cannot_show(page: Page) -> None:
     choose(page, b"PK\x03\x04" + b"\0" * 20 + b"xl/workbook.xml", name="lamps.xlsx")
 
-    expect(page.get_by_text("This is an Excel workbook (xlsx). It will be read on the server")).to_be_visible()
+    expect(page.get_by_text("This is an Excel workbook. It will be read on the server")).to_be_visible()
     expect(page.get_by_label("Sheet of a workbook")).to_be_visible()
     expect(page.get_by_label("Encoding")).to_be_hidden()
     expect(page.get_by_label("Look first")).to_be_checked()
@@ -156,7 +157,7 @@ def test_it_says_what_it_cannot_show(page: Page) -> None:
 
 def test_it_refuses_what_is_no_table(page: Page) -> None:
     choose(page, b"%PDF-1.7\n")
-    expect(page.get_by_text("lamps.csv is a PDF document, not a table.")).to_be_visible()
+    expect(page.get_by_text("lamps.csv is a PDF document. Export the table as CSV")).to_be_visible()
 
     choose(page, b"")
     expect(page.get_by_text("lamps.csv is empty.")).to_be_visible()
@@ -247,6 +248,19 @@ def test_what_may_deactivate_products_is_always_looked_at_first(page: Page) -> N
     page.get_by_label("Deactivate at most").fill("25%")
     import_ = upload(page, "Upload and check")
     assert (import_.mode, import_.check_first, import_.max_deactivated) == ("sync", True, "25%")
+
+
+def test_a_guess_at_the_encoding_is_looked_at_first(page: Page) -> None:
+    look = page.get_by_label("Look first")
+    choose(page, "sku;name\n1;Größe\n".encode("cp1252"))
+    expect(look).to_be_checked()
+    expect(look).to_be_disabled()
+    expect(look).to_have_accessible_description(re.compile("Always so where the encoding is a guess"))
+
+    page.get_by_label("Encoding").select_option("windows-1252")
+    expect(look).not_to_be_checked()
+    import_ = upload(page)
+    assert (import_.check_first, import_.file_format) == (False, {"encoding": "windows-1252"})
 
 
 def test_what_the_server_refuses_stands_beside_its_field(page: Page, complaints: Complaints) -> None:
