@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='import',
             name='rows_repaired',
-            field=models.BigIntegerField(default=0, help_text='Rows that were applied after a repair; not in the sum.'),
+            field=models.BigIntegerField(default=0, help_text='Rows applied after a repair; not in the sum.'),
         ),
         migrations.AddField(
             model_name='import',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 START_SECONDS = 30
+PASSWORD = "a long password"
+"""Everybody's."""
 
 
 @pytest.fixture(scope="session")
@@ -235,9 +238,18 @@ def alice(db: None) -> User:
 
     from accounts.models import User
 
-    user = User.objects.create_user("alice", password="a long password")
+    user = User.objects.create_user("alice", password=PASSWORD)
     user.user_permissions.set(Permission.objects.filter(codename="add_import"))
     return user
+
+
+def log_in(tab: Page, user: User, then: str) -> None:
+    """By the page for it, as people do; then they are where they wanted to go."""
+    tab.goto(f"/login/?next={then}")
+    tab.get_by_label("Username").fill(user.get_username())
+    tab.get_by_label("Password").fill(PASSWORD)
+    tab.get_by_role("button", name=re.compile("log in|sign in", re.IGNORECASE)).click()
+    tab.wait_for_url(f"**{then}")
 
 
 def sign_in(context: BrowserContext, service: Service, user: User) -> None:

@@ -15,8 +15,8 @@ from playwright.sync_api import Page, expect
 from accounts.models import User
 from products import catalogue
 from products.models import Import, Product, ProductChange
-from tests.browser.conftest import ROOT, Service, database_url
-from tests.browser.test_import_page import PASSWORD, make_import, sign_in
+from tests.browser.conftest import PASSWORD, ROOT, Service, database_url, log_in
+from tests.browser.test_import_page import make_import
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +72,7 @@ def test_the_palette_is_worked_with_the_keyboard_alone(tab: Page, ada: User) -> 
     product = make_product("LAMP-1", name="Desk light")
     make_product("SHELF-1", name="Shelf for a lamp")
     make_import(ada, file_name="lamps-of-may.csv", state="SUCCESS")
-    sign_in(tab, ada, "/admin/")
+    log_in(tab, ada, "/admin/")
     opener = tab.get_by_role("button", name=re.compile("Find"))
     opener.focus()
 
@@ -107,7 +107,7 @@ def test_the_palette_says_when_nothing_is_found_and_when_the_server_is_away(
     tab: Page, ada: User, complaints: Any
 ) -> None:
     complaints.tolerated = ("Failed to load resource",)
-    sign_in(tab, ada, "/admin/")
+    log_in(tab, ada, "/admin/")
     tab.get_by_role("button", name=re.compile("Find")).click()
     tab.keyboard.type("zzz")
     expect(options(tab)).to_have_text([re.compile("Find “zzz”")])
@@ -122,7 +122,7 @@ def test_the_palette_says_when_nothing_is_found_and_when_the_server_is_away(
 
 def test_a_product_is_edited_in_the_list_with_the_keyboard(tab: Page, ada: User) -> None:
     product = make_product()
-    sign_in(tab, ada, PRODUCTS)
+    log_in(tab, ada, PRODUCTS)
 
     tab.get_by_role("button", name="Edit LAMP-1").focus()
     tab.keyboard.press("Enter")
@@ -144,7 +144,7 @@ def test_a_product_is_edited_in_the_list_with_the_keyboard(tab: Page, ada: User)
 def test_an_edit_in_the_list_does_not_overwrite_what_somebody_else_wrote(tab: Page, ada: User, complaints: Any) -> None:
     complaints.tolerated = ("status of 409",)
     product = make_product()
-    sign_in(tab, ada, PRODUCTS)
+    log_in(tab, ada, PRODUCTS)
     catalogue.update_product(product, {"name": "Brass lamp"}, actor=None)
 
     tab.get_by_role("button", name="Edit LAMP-1").click()
@@ -160,7 +160,7 @@ def test_an_edit_in_the_list_does_not_overwrite_what_somebody_else_wrote(tab: Pa
 
 def test_attributes_are_edited_as_names_and_values(tab: Page, ada: User) -> None:
     product = make_product(attributes={"colour": "red"})
-    sign_in(tab, ada, f"{PRODUCTS}{product.pk}/change/")
+    log_in(tab, ada, f"{PRODUCTS}{product.pk}/change/")
 
     tab.get_by_label("Value").fill("blue")
     tab.get_by_role("button", name="Add an attribute").click()
@@ -179,7 +179,7 @@ def test_older_changes_are_loaded_into_the_page(tab: Page, ada: User) -> None:
     product = make_product()
     for number in range(30):
         catalogue.update_product(product, {"name": f"Lamp {number}"}, actor=ada)
-    sign_in(tab, ada, f"{PRODUCTS}{product.pk}/change/")
+    log_in(tab, ada, f"{PRODUCTS}{product.pk}/change/")
     rows = tab.locator("table.changes tbody tr")
     expect(rows).to_have_count(20)
 
@@ -196,7 +196,7 @@ def test_all_that_match_are_deleted_in_the_background(tab: Page, ada: User, work
     for number in range(60):
         make_product(f"LAMP-{number:02d}")
     make_product("SHELF-1")
-    sign_in(tab, ada, f"{PRODUCTS}?q=lamp")
+    log_in(tab, ada, f"{PRODUCTS}?q=lamp")
 
     tab.locator("#action-toggle").check()
     tab.get_by_role("button", name="Choose all 60 that match").click()
@@ -222,7 +222,7 @@ def test_it_fits_a_narrow_screen_and_its_menu_folds(tab: Page, ada: User, page: 
     make_product(name="A lamp with a very long name " * 5)
     make_import(ada, file_name="a-file-with-a-very-long-name-that-has-no-place-to-break.csv", state="SUCCESS")
     tab.set_viewport_size({"width": 320, "height": 640})
-    sign_in(tab, ada, page)
+    log_in(tab, ada, page)
 
     assert tab.evaluate("document.documentElement.scrollWidth") == 320
     menu = tab.get_by_role("button", name="Menu")
@@ -234,7 +234,7 @@ def test_it_fits_a_narrow_screen_and_its_menu_folds(tab: Page, ada: User, page: 
 
 def test_the_theme_is_chosen_by_its_button(tab: Page, ada: User) -> None:
     tab.emulate_media(color_scheme="light")
-    sign_in(tab, ada, "/admin/")
+    log_in(tab, ada, "/admin/")
     background = "getComputedStyle(document.body).backgroundColor"
     light = tab.evaluate(background)
 
@@ -246,7 +246,7 @@ def test_the_theme_is_chosen_by_its_button(tab: Page, ada: User) -> None:
 
 def test_running_imports_are_renewed_on_the_first_page(tab: Page, ada: User) -> None:
     import_ = make_import(ada, state="PROGRESS", phase="staging", percent=10)
-    sign_in(tab, ada, "/admin/")
+    log_in(tab, ada, "/admin/")
     expect(tab.get_by_text("10 % ·")).to_be_visible()
 
     Import.objects.filter(pk=import_.pk).update(percent=55)

@@ -22,8 +22,7 @@ from accounts.models import User
 from odata.processes import worker as process_of_worker
 from products.importing import mappings, pipeline
 from products.models import Import, Product, Upload
-from tests.browser.conftest import Complaints, Service, database_url
-from tests.browser.test_import_page import sign_in
+from tests.browser.conftest import Complaints, Service, database_url, log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +43,7 @@ def ada() -> User:
 @pytest.fixture
 def page(tab: Page, ada: User) -> Page:
     """The upload page, before a file is chosen."""
-    sign_in(tab, ada, NEW)
+    log_in(tab, ada, NEW)
     return tab
 
 
@@ -329,7 +328,7 @@ def test_it_needs_no_mouse(page: Page) -> None:
 def test_it_needs_no_javascript(browser: Browser, service: Service, complaints: Complaints, ada: User) -> None:
     context = browser.new_context(base_url=service.url, java_script_enabled=False)
     page = complaints.watch(context.new_page())
-    sign_in(page, ada, NEW)
+    log_in(page, ada, NEW)
 
     choose(page, GERMAN)
     page.get_by_label("Look first").check()
@@ -357,7 +356,7 @@ def test_it_fits_narrow_windows(page: Page, width: int, height: int) -> None:
 
 def test_it_works_inside_the_admin(tab: Page) -> None:
     root = User.objects.create_superuser("root", password="a long password")
-    sign_in(tab, root, "/admin/products/import/add/")
+    log_in(tab, root, "/admin/products/import/add/")
 
     choose(tab, GERMAN)
     tab.get_by_label("Where Artikel goes").select_option("sku")
