@@ -104,7 +104,9 @@ QUOTES = (('"', 'Double "'), ("'", "Single '"), ("none", "None"))
 def _upload_context(request: HttpRequest, error: ServiceError | None, then: str) -> dict[str, Any]:
     """What `products/upload_form.html` shows: the choices, what was chosen, what was wrong."""
     chosen: dict[str, Any] = {**asdict(ImportOptions()), **dict.fromkeys(FORMAT_NAMES, ""), "mapping": ""}
-    if request.method == "POST" and error and not isinstance(error, TooLargeError | NoSpaceError):
+    if request.method == "GET":  # the page of an import links here with its options, for the corrected file
+        chosen |= {name: request.GET[name] for name in chosen if name in request.GET}
+    elif error and not isinstance(error, TooLargeError | NoSpaceError):
         chosen |= {name: request.POST.get(name, value) for name, value in chosen.items()}
     return {
         "problem": error,

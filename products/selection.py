@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import CharField, Q, QuerySet
 from django.db.models.functions import Lower
@@ -85,6 +86,18 @@ class Selection:
             "changed_since": self.changed_since,
             "ids": list(self.ids),
         }
+
+    def as_query(self) -> str:
+        """The same as the parameters of an address: what `parse` reads. Without `ids`, for which there are none."""
+        named = {
+            "status": self.status,
+            "sku": self.sku,
+            "search": self.search,
+            "import": self.import_id,
+            "changed_since": self.changed_since,
+            **{f"{ATTRIBUTE}{name}": value for name, value in self.attributes.items()},
+        }
+        return urlencode({name: value for name, value in named.items() if value})
 
     @property
     def reads_names_or_times(self) -> bool:

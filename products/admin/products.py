@@ -268,7 +268,12 @@ class ProductAdmin(ProductAdminBase):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """As Django's; what the catalogue refuses is said instead of failing."""
         try:
-            shown = {"chips": self.selection(request).words(), "may_change": self.has_change_permission(request)}
+            selection = self.selection(request)
+            shown = {
+                "chips": selection.words(),
+                "export_query": selection.as_query(),
+                "may_change": self.has_change_permission(request),
+            }
             return super().changelist_view(request, {**(extra_context or {}), **shown})
         except ServiceError as error:
             return self._refused(request, error, request.path if request.method == "GET" else request.get_full_path())

@@ -512,3 +512,18 @@ def test_it_keeps_the_history_from_every_hand() -> None:
     assert client.get("/admin/products/productchange/add/").status_code == 403
     assert client.post(f"/admin/products/productchange/{change.pk}/delete/", {"post": "yes"}).status_code == 403
     assert ProductChange.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)  # an export reads what is committed
+def test_what_the_list_shows_is_exported_as_it_is_narrowed(editor: User) -> None:
+    make_product("LAMP-1", attributes={"colour": "red"})
+    make_product("CHAIR-1", attributes={"colour": "blue"})
+    client = signed_in(editor)
+
+    page = client.get(f"{PRODUCTS}?q=colour:red&status=active").content.decode()
+    found = re.search(r'href="(/api/v1/products/export\.csv\?[^"]+)"', page)
+
+    assert found is not None
+    exported = b"".join(client.get(html.unescape(found[1])).streaming_content).decode()  # type: ignore[attr-defined]
+    assert "LAMP-1" in exported
+    assert "CHAIR-1" not in exported

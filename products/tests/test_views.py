@@ -372,3 +372,11 @@ def test_it_lets_pages_open_sockets_to_the_live_server_and_nowhere_else(alice: U
     policy = signed_in(alice).get("/imports/")["Content-Security-Policy"]
 
     assert "connect-src 'self' wss://live.example.com;" in policy + ";"
+
+
+def test_the_corrected_file_finds_the_options_of_the_one_with_the_errors(alice: User) -> None:
+    page = signed_in(alice).get("/imports/new/?mode=update&duplicates=first&max_rejects=7").content.decode()
+
+    assert re.search(r'name="mode" value="update"[^>]* checked|value="update"[^>]* selected', page)
+    assert re.search(r'value="first"[^>]* (checked|selected)', page)
+    assert re.search(r'name="max_rejects"[^>]* value="7"|value="7"[^>]* name="max_rejects"', page)
