@@ -111,7 +111,8 @@ class _PlannedChanges:
             name = FIELDS[FIELDS.index(self.wanted.field)]
             deactivated = " OR c.action = 'deactivated'" if name == "status" else ""
             new = statement("new_attributes") if name == "attributes" else f"s.{name}"
-            conditions.append(f"(s.{name} IS NOT NULL AND {new} IS DISTINCT FROM p.{name}{deactivated})")
+            changes = f"s.{name} IS NOT NULL AND (p.id IS NULL OR {new} IS DISTINCT FROM p.{name})"
+            conditions.append(f"({changes}{deactivated})")
         return conditions, parameters
 
 

@@ -182,6 +182,30 @@ def _allow_the_database_beside_playwright() -> None:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _empty_the_database_patiently() -> Iterator[None]:
+    """The servers go on using the database while it is emptied after each story. Where the two wait for each other
+    PostgreSQL ends one of them; if that is the emptying, it is done again."""
+    from django.core.management import CommandError
+    from django.test import TransactionTestCase
+
+    name = "_fixture_teardown"
+    empty = getattr(TransactionTestCase, name)
+
+    def patiently(case: Any) -> None:
+        for last_try in [False] * 9 + [True]:
+            try:
+                empty(case)
+                return
+            except CommandError as error:
+                if last_try or "deadlock" not in str(error.__cause__):
+                    raise
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, name, patiently)
+        yield
+
+
 class Complaints(list[str]):
     """What a page did that it should not: errors in the console, refusals of its policy, foreign hosts."""
 

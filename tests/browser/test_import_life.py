@@ -262,7 +262,8 @@ def test_a_file_is_read_again_in_another_way_and_checked_first(page: Page, alice
     state(page).to_have_text("Checked")
     ended(import_, "CANCELLED")
     again = Import.objects.latest("id")
-    assert again.file_format == {"encoding": "windows-1252"}
+    assert again.file_format["encoding"] == again.detected["encoding"] == "windows-1252"
+    assert again.detected["encoding_from"] == "declared"
     assert again.sha256 == import_.sha256
 
 
