@@ -20,8 +20,11 @@ from django.conf import settings
 from django.db import connection
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
+from odata.tests.running import wait_until
+
 if TYPE_CHECKING:
     from accounts.models import User
+    from products.models import Import
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -284,6 +287,21 @@ def sign_in(context: BrowserContext, service: Service, user: User) -> None:
     client.force_login(user)
     name = settings.SESSION_COOKIE_NAME
     context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": service.url}])
+
+
+# --- what the worker makes of it ------------------------------------------------------------------
+
+
+def ended(import_: Import, state: str = "SUCCESS") -> Import:
+    """The import when the service's worker is through with it."""
+
+    def is_over() -> bool:
+        import_.refresh_from_db()
+        return import_.finished
+
+    wait_until(is_over, f"the end of {import_.file_name}", 20)
+    assert import_.state == state, (import_.state, import_.error_message)
+    return import_
 
 
 # --- accessibility -----------------------------------------------------------------------------

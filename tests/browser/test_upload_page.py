@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import Permission
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
 from accounts.models import User
-from odata.processes import worker as process_of_worker
-from products.importing import mappings, pipeline
+from products.importing import mappings
 from products.models import Import, Product, Upload
-from tests.browser.conftest import Complaints, Service, database_url, log_in
+from tests.browser.conftest import Complaints, Service, ended, log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -182,7 +175,7 @@ def test_a_mapping_is_sent_applied_and_remembered(page: Page) -> None:
 
     expected = {"Artikel": "sku", "Bezeichnung": "name", "Farbe": "attributes.colour", "Status": "status"}
     assert import_.mapping == expected
-    pipeline.run(import_.pk, worker="test")
+    ended(import_)
     product = Product.objects.get(sku="L-1")
     assert (product.name, product.attributes) == ("Größe 1", {"colour": "rot"})
 
@@ -285,7 +278,7 @@ def test_what_the_server_refuses_stands_beside_its_field(page: Page, complaints:
 def test_it_names_the_import_that_had_the_same_file(page: Page) -> None:
     choose(page, LAMPS)
     import_ = upload(page)
-    pipeline.run(import_.pk, worker="test")
+    ended(import_)
 
     page.goto(NEW)
     choose(page, LAMPS, name="copy.csv")
@@ -543,38 +536,34 @@ def test_what_the_server_says_of_an_upload_is_shown(page: Page, complaints: Comp
     expect(page.get_by_role("alert")).to_be_empty()
 
 
-# --- how long it takes -------------------------------------------------------------------------
+# --- small files, and large ones -----------------------------------------------------------------
 
 
-@pytest.fixture
-def worker(service: Service, tmp_path: Path) -> Iterator[None]:
-    """A worker for imports, as `manage.py up` starts it."""
-    with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *process_of_worker("imports", 1).command],
-            cwd=settings.BASE_DIR,
-            env={**os.environ, "DATABASE_URL": database_url(), "ODATA_PROCESS": "worker-imports"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=40)
+def test_a_small_file_is_done_when_its_page_opens(page: Page) -> None:
+    choose(page, LAMPS)
+    expect(page.get_by_text("50 rows, 2 columns")).to_be_visible()
+
+    import_ = upload(page)
+
+    expect(page).to_have_title("Done · lamps.csv")
+    assert Product.objects.filter(name="Desk lamp").count() == import_.rows_read == 50
 
 
-@pytest.mark.usefixtures("worker")
-def test_fifty_rows_are_in_the_catalogue_within_two_seconds(page: Page) -> None:
-    took = []
-    for attempt in range(4):  # the first waits for the worker to start
-        page.goto(NEW)
-        choose(page, LAMPS.replace("Desk", f"Desk {attempt}"))
-        expect(page.get_by_text("50 rows, 2 columns")).to_be_visible()
-        began = time.monotonic()
-        page.get_by_role("button", name="Upload and import").click()
-        expect(page).to_have_title("Done · lamps.csv", timeout=30_000)
-        took.append(time.monotonic() - began)
+def test_a_file_of_100_mb_is_dropped_and_watched_to_its_end(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.csv"
+    with file.open("w", encoding="utf-8") as out:
+        out.write("sku,name,description\n")
+        text = "Brass with a switch. " * 10
+        out.writelines(f"SKU-{number:07d},Desk lamp {number},{text}\n" for number in range(450_000))
+    assert file.stat().st_size > 100_000_000
+    page.get_by_label("File", exact=True).set_input_files(file)
+    page.get_by_label("Look").set_checked(False)
 
-    assert Product.objects.filter(name="Desk 3 lamp").count() == 50
-    assert min(took[1:]) < 2, took
+    import_ = upload(page)
+
+    expect(page).to_have_title("Done · catalogue.csv", timeout=120_000)
+    expect(page.get_by_text("450,000 rows read = 450,000 created")).to_be_visible()
+    import_.refresh_from_db()
+    assert (import_.rows_created, import_.bytes_total) == (450_000, file.stat().st_size)
+    with file.open("rb") as sent:
+        assert hashlib.file_digest(sent, "sha256").hexdigest() == import_.sha256
