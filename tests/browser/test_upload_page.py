@@ -536,17 +536,7 @@ def test_what_the_server_says_of_an_upload_is_shown(page: Page, complaints: Comp
     expect(page.get_by_role("alert")).to_be_empty()
 
 
-# --- small files, and large ones -----------------------------------------------------------------
-
-
-def test_a_small_file_is_done_when_its_page_opens(page: Page) -> None:
-    choose(page, LAMPS)
-    expect(page.get_by_text("50 rows, 2 columns")).to_be_visible()
-
-    import_ = upload(page)
-
-    expect(page).to_have_title("Done · lamps.csv")
-    assert Product.objects.filter(name="Desk lamp").count() == import_.rows_read == 50
+# --- large files --------------------------------------------------------------------------------
 
 
 def test_a_file_of_100_mb_is_dropped_and_watched_to_its_end(page: Page, tmp_path: Path) -> None:
