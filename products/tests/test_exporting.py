@@ -372,7 +372,7 @@ def test_a_check_shows_what_becomes_of_attributes_by_their_types() -> None:
         ("C-3", {"old": None, "new": {"price": "7"}}),
     ]
     only = changes_of(import_, ChangeFilter(field="attributes")).page(after=None, before=None, limit=10)
-    assert [change["sku"] for change in only] == ["A-1"]
+    assert [change["sku"] for change in only] == ["A-1", "C-3"]
 
 
 def test_a_rejected_row_names_its_product_also_with_a_mark_before_its_sku() -> None:
