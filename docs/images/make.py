@@ -57,7 +57,7 @@ def send(page: Page, url: str, file: Path) -> str:
 def shoot(page: Page, name: str) -> None:
     """The page as it is, light and dark."""
     for scheme, ending in (("light", ""), ("dark", "-dark")):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # light or dark
         page.wait_for_timeout(100)
         page.screenshot(path=FOLDER / f"{name}{ending}.png")
 
