@@ -89,7 +89,7 @@ class Settler:
         raise NotImplementedError
 
     def settle_missing(self, statement_name: str) -> None:
-        """Mode sync: the products that the file lacks. Raises FileError where they are more than may be."""
+        """Mode sync: deactivate or list the products that the file lacks, and count them for `check_missing`."""
         if self.import_.mode != Import.Mode.SYNC:
             return
         with connection.cursor() as cursor:
