@@ -24,3 +24,9 @@ def file_store(settings: Settings, tmp_path: Path, db: None) -> Iterator[Path]:
     yield folder
     Import.objects.update(staged_attempt=None, state=Import.State.CANCELLED)
     stager.drop_abandoned()
+
+
+@pytest.fixture
+def chunks_of_three(settings: Settings) -> None:
+    """Small enough that a file of a few rows has several."""
+    settings.IMPORT_BATCH_SIZE = 3

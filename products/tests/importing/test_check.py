@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
-from pytest_django import Settings
 
 from common.errors import ConflictError
 from products import catalogue as products
@@ -29,14 +28,9 @@ from products.tests.importing.imports import (
     staging_tables,
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store", "chunks_of_three")]
 
 HEADER = "sku,name,description,status"
-
-
-@pytest.fixture(autouse=True)
-def chunks_of_three(settings: Settings) -> None:
-    settings.IMPORT_BATCH_SIZE = 3
 
 
 def checked(content: str, **options: str) -> Import:

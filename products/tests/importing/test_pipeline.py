@@ -48,13 +48,7 @@ from products.tests.web_server import database_url
 from webhooks.models import OutboxEvent
 
 # The pipeline works over connections of its own, which see only what is committed.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
-
-
-@pytest.fixture(autouse=True)
-def chunks_of_three(settings: Settings) -> None:
-    """Small enough that a file of a few rows has several."""
-    settings.IMPORT_BATCH_SIZE = 3
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store", "chunks_of_three")]
 
 
 # --- what a file does to the catalogue ---------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from pytest_django import Settings
 
 from accounts.models import User
 from common.errors import ConflictError
@@ -27,14 +26,9 @@ from products.tests.importing.imports import (
     run,
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store", "chunks_of_three")]
 
 HEADER = "sku,name,description,status"
-
-
-@pytest.fixture(autouse=True)
-def chunks_of_three(settings: Settings) -> None:
-    settings.IMPORT_BATCH_SIZE = 3
 
 
 @pytest.fixture
