@@ -27,6 +27,8 @@ def scopes_of(user: User | AnonymousUser, token: object) -> frozenset[str]:
         scopes.add(Scope.WRITE)
     if user.has_perm("products.add_import"):
         scopes.add(Scope.IMPORT)
+    if user.has_perm("webhooks.change_webhookendpoint"):
+        scopes.add(Scope.WEBHOOKS)
     return frozenset(scopes)
 
 

@@ -26,6 +26,7 @@ class Scope(models.TextChoices):
     READ = "read", "Read products and imports"
     WRITE = "write", "Create, change and delete products"
     IMPORT = "import", "Start, cancel and follow imports"
+    WEBHOOKS = "webhooks", "Manage webhook endpoints and see their deliveries"
 
 
 class ApiToken(models.Model):

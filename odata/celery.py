@@ -6,8 +6,10 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutting_down
 from django_structlog.celery.steps import DjangoStructLogInitStep
+
+from common.stopping import ask_to_stop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
@@ -20,3 +22,9 @@ app.steps["worker"].add(DjangoStructLogInitStep)
 @setup_logging.connect
 def use_our_logging(**kwargs: Any) -> None:
     """Keep Celery from replacing the logging that Django has set up already."""
+
+
+@worker_shutting_down.connect
+def tell_running_tasks(**kwargs: Any) -> None:
+    """SIGTERM lets running tasks end: long ones do so at their next good place."""
+    ask_to_stop()
