@@ -104,6 +104,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("IMPORT_SWEEP_SECONDS", "int", "5", "How often overdue imports are looked for.", minimum=1),
     Setting("IMPORT_CHECK_HOURS", "int", "72", "How long a checked file waits for a decision.", minimum=1),
     Setting("UPLOAD_EXPIRY_HOURS", "int", "24", "How long an unfinished upload is kept.", minimum=1),
+    # webhooks
+    Setting(
+        "WEBHOOK_RETENTION_DAYS",
+        "int",
+        "30",
+        "How long events, deliveries and attempts are kept, also those that wait for an endpoint that is off.",
+        minimum=1,
+    ),
     # the first start
     Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
     Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),

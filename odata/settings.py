@@ -291,6 +291,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
     "remove-expired-uploads": {"task": "products.tasks.remove_expired_uploads", "schedule": 3600},
+    "keep-webhook-days": {"task": "webhooks.tasks.keep_days", "schedule": 3600},
     "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(ODATA_HOME / "celerybeat-schedule")
@@ -330,6 +331,10 @@ UPLOAD_EXPIRY_HOURS = ENV["UPLOAD_EXPIRY_HOURS"]
 LIVE_URL = ENV["LIVE_URL"]
 LIVE_PORT = ENV["LIVE_PORT"]
 LIVE_SOCKETS_PER_USER = ENV["LIVE_SOCKETS_PER_USER"]
+
+# --- webhooks ----------------------------------------------------------------------------------
+
+WEBHOOK_RETENTION_DAYS = ENV["WEBHOOK_RETENTION_DAYS"]
 
 # --- logs --------------------------------------------------------------------------------------
 

@@ -1,27 +1,220 @@
-"""What happened, waiting to be told to others."""
+"""Who wants to be told what, what there is to tell, and every attempt to do so.
+
+Events, deliveries and attempts are many, and are of use for some weeks: their tables are partitioned by day, by their
+ids, which begin with the time (`common.ids.uuid7`), and whole days are dropped (`webhooks.partitions`). Deliveries
+that are still to be made lie in a partition of their own, so that what the dispatchers look through stays small.
+Partitioned tables have no foreign keys here: what they point to may be dropped before them.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
 from common.ids import uuid7
 
 
-class OutboxEvent(models.Model):
-    """One event, written in the transaction that made it true: a roll-back leaves none."""
+class SignatureKind(models.TextChoices):
+    """The ways of signing that Standard Webhooks knows."""
+
+    V1 = "v1", "v1: HMAC-SHA256, with a secret that both sides know"
+    V1A = "v1a", "v1a: ed25519, with a key that only this side knows"
+
+
+def only_v1() -> list[str]:
+    return [SignatureKind.V1.value]
+
+
+class WebhookEndpoint(models.Model):
+    """Where somebody wants to hear of events, of which, and how fast."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    event_type = models.CharField(max_length=100)
-    payload = models.JSONField()
-    created_at = models.DateTimeField(db_default=Now())
-    relayed_at = models.DateTimeField(null=True)
+    url = models.CharField(max_length=2048)
+    description = models.CharField(max_length=255, blank=True, default="", db_default="")
+    event_types = ArrayField(models.CharField(max_length=100), help_text="The types of events to send.")
+    enabled = models.BooleanField(default=True, db_default=True, help_text="Off: its deliveries wait, for 30 days.")
+    disabled_at = models.DateTimeField(null=True, editable=False)
+    disabled_reason = models.CharField(max_length=255, blank=True, default="", db_default="", editable=False)
+    """Why the service itself turned it off; empty where a person did."""
+    signatures = ArrayField(
+        models.CharField(max_length=3, choices=SignatureKind), default=only_v1, help_text="How deliveries are signed."
+    )
+    sealed_headers = models.TextField(blank=True, default="", db_default="", editable=False)
+    """The endpoint's own request headers, a JSON object, encrypted by `webhooks.secrets`: they may hold a password."""
+    timeout_seconds = models.PositiveSmallIntegerField(default=15, db_default=15, help_text="For a whole attempt.")
+    rate_per_second = models.PositiveSmallIntegerField(default=50, db_default=50)
+    adaptive_rate = models.BooleanField(default=False, db_default=False)
+    """Whether the rate is halved when the receiver says 429, and grows again with each success."""
+    concurrency = models.PositiveSmallIntegerField(default=25, db_default=25, help_text="Requests open at a time.")
+    ordered = models.BooleanField(default=False, db_default=False, help_text="One after the other, none overtaken.")
+    retry_delays = ArrayField(models.PositiveIntegerField(), null=True, blank=True)
+    """Seconds before the second, third .. attempt; null: those of Standard Webhooks."""
+    batch_items = models.PositiveSmallIntegerField(default=150, db_default=150)
+    """Most products in one `products.changed`."""
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
-        ordering = ["created_at"]
-        indexes = [
-            models.Index(fields=["created_at"], name="outbox_waiting", condition=models.Q(relayed_at__isnull=True))
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(timeout_seconds__range=(1, 30)), name="endpoint_timeout_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(rate_per_second__range=(1, 1000)), name="endpoint_rate_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(concurrency__range=(1, 1000)), name="endpoint_concurrency_in_bounds"
+            ),
+            models.CheckConstraint(condition=models.Q(batch_items__range=(1, 1000)), name="endpoint_batch_in_bounds"),
         ]
 
     def __str__(self) -> str:
+        return self.description or self.url
+
+
+class EndpointSecret(models.Model):
+    """A key that signs an endpoint's deliveries: the present one of its kind, or an old one until it expires."""
+
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="secrets")
+    kind = models.CharField(max_length=3, choices=SignatureKind)
+    sealed = models.TextField(editable=False)
+    """`whsec_..` or `whsk_..`, encrypted by `webhooks.secrets`."""
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, editable=False)
+    """Null: the present one."""
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["endpoint", "kind"], condition=models.Q(expires_at=None), name="endpoint_one_present_secret"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.endpoint_id}"
+
+
+class Lane(models.IntegerChoices):
+    """What goes first: a person's edit does not wait behind the half million of an import."""
+
+    INTERACTIVE = 0, "Interactive"
+    IMPORT = 1, "Import"
+
+
+class Event(models.Model):
+    """Something that happened, as it is told: written in the transaction that made it true, if anybody wants to know.
+
+    Its id is the `webhook-id` of every delivery of it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    event_type = models.CharField(max_length=100)
+    body = models.TextField()
+    """The JSON that is sent, to the byte."""
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
         return f"{self.event_type} {self.id}"
+
+    @property
+    def message_id(self) -> str:
+        """The `webhook-id`."""
+        return message_id(self.id)
+
+
+def message_id(event_id: Any) -> str:
+    """The `webhook-id` under which an event is told: the same in every attempt and redelivery."""
+    return f"evt_{event_id.hex}"
+
+
+class Trigger(models.TextChoices):
+    """Why an attempt is made."""
+
+    SCHEDULE = "schedule", "On schedule"
+    REDELIVERY = "redelivery", "Asked for again"
+    TEST = "test", "Test"
+
+
+class Delivery(models.Model):
+    """One event for one endpoint: pending until it was delivered, or given up."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        DELIVERED = "delivered", "Delivered"
+        FAILED = "failed", "Failed"
+        DISCARDED = "discarded", "Discarded"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    event_id = models.UUIDField()
+    endpoint_id = models.UUIDField()
+    event_type = models.CharField(max_length=100)
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING, db_default=State.PENDING)
+    lane = models.PositiveSmallIntegerField(choices=Lane, default=Lane.INTERACTIVE, db_default=Lane.INTERACTIVE)
+    trigger = models.CharField(max_length=10, choices=Trigger, default=Trigger.SCHEDULE, db_default=Trigger.SCHEDULE)
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    """Attempts made since it was last asked for."""
+    due_at = models.DateTimeField(db_default=Now())
+    """When the next attempt is to be made."""
+    claim = models.UUIDField(null=True)
+    """Which claim of a dispatcher has it in hand; only that one may write what came of it."""
+    claimed_until = models.DateTimeField(null=True)
+    """When that claim counts as lost."""
+    last_status = models.PositiveSmallIntegerField(null=True)
+    """HTTP status of the last answer; null where there was none."""
+    last_error = models.CharField(max_length=20, blank=True, default="", db_default="")
+    """What class of error the last attempt ended in; empty if it was none."""
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "deliveries"
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {self.id} ({self.state})"
+
+
+class Attempt(models.Model):
+    """One request of a delivery, and what came of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    delivery_id = models.UUIDField()
+    endpoint_id = models.UUIDField()
+    event_id = models.UUIDField()
+    number = models.PositiveSmallIntegerField()
+    trigger = models.CharField(max_length=10, choices=Trigger, default=Trigger.SCHEDULE, db_default=Trigger.SCHEDULE)
+    started_at = models.DateTimeField()
+    url = models.CharField(max_length=2048)
+    request_headers = models.JSONField()
+    """As they were sent, with the values of the endpoint's own masked."""
+    address = models.GenericIPAddressField(null=True)
+    """The address that was really connected to."""
+    status = models.PositiveSmallIntegerField(null=True)
+    error = models.CharField(max_length=20, blank=True, default="", db_default="")
+    detail = models.TextField(blank=True, default="", db_default="")
+    reply_headers = models.JSONField(default=dict, db_default={})
+    reply = models.TextField(blank=True, default="", db_default="")
+    """The beginning of the answer's body, at most 4 KB."""
+    reused = models.BooleanField(default=False, db_default=False)
+    """Whether the connection was kept from an earlier request."""
+    dns_ms = models.PositiveIntegerField(null=True)
+    connect_ms = models.PositiveIntegerField(null=True)
+    tls_ms = models.PositiveIntegerField(null=True)
+    first_byte_ms = models.PositiveIntegerField(null=True)
+    total_ms = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"Attempt {self.number} of {self.delivery_id}: {self.status or self.error}"

@@ -2,11 +2,69 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from datetime import UTC, datetime
 from typing import Any
 
-from webhooks.models import OutboxEvent
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection, transaction
+from django.dispatch import Signal
+
+from common.ids import uuid7
+from webhooks.models import Lane
+
+committed = Signal()
+"""Sent once a transaction that published something is committed."""
+
+# One statement: who wants it is decided before anything is written, and at the same moment for the event and its
+# deliveries. An endpoint that is off is asked too: what it missed waits for it.
+PUBLISH = """
+WITH wanted AS (
+    SELECT id FROM webhooks_webhookendpoint
+     WHERE %(type)s = ANY (event_types) AND (%(endpoint)s::uuid IS NULL OR id = %(endpoint)s)
+), event AS (
+    INSERT INTO webhooks_event (id, event_type, body)
+    SELECT %(id)s, %(type)s, %(body)s WHERE EXISTS (SELECT FROM wanted)
+)
+INSERT INTO webhooks_delivery (id, event_id, endpoint_id, event_type, lane)
+SELECT uuidv7(), %(id)s, wanted.id, %(type)s, %(lane)s
+  FROM wanted
+"""
 
 
-def publish(event_type: str, data: dict[str, Any]) -> OutboxEvent:
-    """Write one event to the outbox of the current transaction. `data` must be JSON already."""
-    return OutboxEvent.objects.create(event_type=event_type, payload=data)
+def publish(
+    event_type: str,
+    data: dict[str, Any],
+    *,
+    lane: Lane = Lane.INTERACTIVE,
+    endpoint_id: uuid.UUID | None = None,
+) -> uuid.UUID | None:
+    """Tell the endpoints that want events of this type, or that one of them, what happened.
+
+    It is part of the current transaction: rolled back, it was never said. Returns the event's id; None if nobody
+    wants to know, and then nothing is written.
+    """
+    event_id = uuid7()
+    body = {"type": event_type, "timestamp": datetime.now(UTC), "data": data}
+    text = json.dumps(body, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
+    parameters = {"id": event_id, "type": event_type, "body": text, "lane": lane, "endpoint": endpoint_id}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(PUBLISH, parameters)
+        if not cursor.rowcount:
+            return None
+        transaction.on_commit(_tell)
+    return event_id
+
+
+def is_wanted(event_type: str) -> bool:
+    """Whether any endpoint wants events of this type: asked before an event is made that is costly to make."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM webhooks_webhookendpoint WHERE %s = ANY (event_types))", [event_type]
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _tell() -> None:
+    committed.send(sender=None)

@@ -84,7 +84,7 @@ def assert_told_truly(service: Service) -> None:
             name: row[name] for name in ("state", "version", *COUNTS)
         }
         events = service.query(
-            "SELECT event_type FROM webhooks_outboxevent WHERE payload ->> 'id' = %s ORDER BY created_at", import_id
+            "SELECT event_type FROM webhooks_event WHERE body::jsonb #>> '{data,id}' = %s ORDER BY id", import_id
         )
         started = ["import.started"] if row["attempt"] else []
         end = END_EVENTS[row["state"]]

@@ -167,7 +167,16 @@ class Service:
         """Begin anew: no product, no history, no import, no file."""
         self.log.clear()
         self.uploads.clear()
-        self.execute("TRUNCATE products_product, products_productchange, products_import, webhooks_outboxevent CASCADE")
+        self.execute(
+            "TRUNCATE products_product, products_productchange, products_import, webhooks_event, webhooks_delivery, "
+            "webhooks_webhookendpoint CASCADE"
+        )
+        # Events are written where somebody wants them; one that is off is sent none.
+        self.execute(
+            "INSERT INTO webhooks_webhookendpoint (id, url, event_types, enabled, signatures) "
+            "VALUES (uuidv7(), 'https://listener.example/', %s, false, '{v1}')",
+            [f"import.{event}" for event in ("started", "completed", "failed", "cancelled", "undone")],
+        )
         for file in self.stored_files():
             (self.places.home / "files" / file).unlink()
 

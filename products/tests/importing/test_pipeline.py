@@ -29,6 +29,7 @@ from products.tests.importing.imports import (
     catalogue_held,
     counts,
     csv,
+    event_data,
     events,
     execute,
     imported,
@@ -45,7 +46,7 @@ from products.tests.importing.imports import (
     waiting_for_lock,
 )
 from products.tests.web_server import database_url
-from webhooks.models import OutboxEvent
+from webhooks.models import Event
 
 # The pipeline works over connections of its own, which see only what is committed.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store", "chunks_of_three")]
@@ -566,10 +567,10 @@ def test_the_start_and_the_end_are_events() -> None:
     import_ = imported(numbered(4))
 
     assert events(import_) == ["import.started", "import.completed"]
-    started, completed = OutboxEvent.objects.order_by("id")
-    assert (started.payload["state"], started.payload["rows_read"]) == ("PROGRESS", 0)
-    assert (completed.payload["state"], completed.payload["rows_created"]) == ("SUCCESS", 4)
-    assert completed.payload["finished_at"]
+    started, completed = map(event_data, Event.objects.order_by("id"))
+    assert (started["state"], started["rows_read"]) == ("PROGRESS", 0)
+    assert (completed["state"], completed["rows_created"]) == ("SUCCESS", 4)
+    assert completed["finished_at"]
 
 
 def test_the_end_and_its_event_become_true_at_once() -> None:
@@ -579,7 +580,7 @@ def test_the_end_and_its_event_become_true_at_once() -> None:
             wait_until(lambda: events(import_) == ["import.started"])
             # No event can be written for the moment; the merge and the final state can.
             other.set_autocommit(False)
-            execute(other, "LOCK TABLE webhooks_outboxevent IN SHARE MODE")
+            execute(other, "LOCK TABLE webhooks_event IN SHARE MODE")
             let_go()
             wait_until(waiting_for_lock)
 
@@ -648,7 +649,7 @@ def test_a_cancellation_that_comes_too_late_is_told_so() -> None:
     with other_session() as other, catalogue_held() as let_go, aside(lambda: run(import_)):
         wait_until(lambda: events(import_) == ["import.started"])
         other.set_autocommit(False)
-        execute(other, "LOCK TABLE webhooks_outboxevent IN SHARE MODE")
+        execute(other, "LOCK TABLE webhooks_event IN SHARE MODE")
         let_go()
         wait_until(waiting_for_lock)  # the final state is written, and not yet committed
         with aside(cancel):
