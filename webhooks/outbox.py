@@ -48,7 +48,8 @@ def publish(
     event_id = uuid7()
     body = {"type": event_type, "timestamp": datetime.now(UTC), "data": data}
     text = json.dumps(body, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
-    parameters = {"id": event_id, "type": event_type, "body": text, "lane": lane, "endpoint": endpoint_id}
+    parameters: dict[str, Any] = {"id": event_id, "type": event_type, "body": text, "lane": lane.value}
+    parameters["endpoint"] = endpoint_id
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(PUBLISH, parameters)
         if not cursor.rowcount:

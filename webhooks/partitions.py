@@ -95,6 +95,6 @@ def _make(table: str, default: str, day: date) -> None:
         cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{end}')")
 
 
-def _execute(sql: str, *parameters: object) -> None:
+def _execute(sql: str, *parameters: uuid.UUID) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
