@@ -15,8 +15,8 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import Scope
 from common.openapi import problems
 from common.pagination import KeyPages
+from common.parameters import choice, refuse_unknown
 from products.api.imports import ID, visible_import
-from products.api.parameters import choice, refuse_unknown
 from products.changes import ChangeFilter, changes_of
 from products.models import ProductChange
 

@@ -22,7 +22,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Scope
 from common.openapi import problems
-from products.api.parameters import refuse_unknown
+from common.parameters import refuse_unknown
 from products.api.products import FILTERS
 from products.api.rejects import CsvRenderer
 from products.exporting import COLUMNS, PIECE, STANDARD, Export, Formulas, write_csv, write_workbook

@@ -13,8 +13,8 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import Scope
 from common.openapi import problems
 from common.pagination import KeyPages
+from common.parameters import refuse_unknown
 from products.api.changes import FieldChangeDocument
-from products.api.parameters import refuse_unknown
 from products.api.products import SKU
 from products.changes import History, HistoryDocument
 from products.models import Import, ProductChange

@@ -15,13 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.access import person
 from accounts.models import Scope, User
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import NewestFirst
+from common.parameters import choice, refuse_unknown
 from products import progress
 from products.api import bodies
-from products.api.parameters import choice, hex_digest, json_object, person, refuse_unknown
+from products.api.parameters import hex_digest, json_object
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
 from products.importing import lease, twins

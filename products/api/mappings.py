@@ -11,7 +11,7 @@ from rest_framework.viewsets import ViewSet
 
 from accounts.models import Scope
 from common.openapi import problems
-from products.api.parameters import refuse_unknown
+from common.parameters import refuse_unknown
 from products.api.serializers import FileHeaders, MappingDocument
 from products.importing import mappings
 

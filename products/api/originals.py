@@ -10,8 +10,8 @@ from rest_framework.response import Response
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
+from common.parameters import refuse_unknown
 from products.api.imports import ImportViewSet, upload_schema
-from products.api.parameters import refuse_unknown
 from products.api.products import FIELDS, SKU, ProductViewSet
 from products.api.serializers import NewProduct, ProductDocument, ProductFields
 from products.models import Product

@@ -1,48 +1,16 @@
-"""What every view reads of a request: query parameters, of which unknown ones are refused, and who asks."""
+"""What the views read of a request beside `common.parameters`: digests and JSON bodies."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
 
-from django.db import models
 from rest_framework.request import Request
 
 from common.errors import FieldError, InvalidInputError
 
-if TYPE_CHECKING:
-    from accounts.models import User
-
 _DIGEST = re.compile("[0-9a-f]{64}")
-PAGING = frozenset({"cursor", "page_size", "format"})
-
-
-def refuse_unknown(request: Request, known: Iterable[str] = (), *, paged: bool = True) -> None:
-    """Raise InvalidInputError if the address holds a parameter that means nothing here: a mistyped
-    filter must not look like one that found everything. What is not `paged` has no `cursor`, either."""
-    paging = PAGING if paged else frozenset()
-    names = sorted({*known})
-    unknown = [name for name in request.query_params if name not in paging and name not in names]
-    if unknown:
-        allowed = ", ".join(sorted({*names, *(("cursor", "page_size") if paged else ())}))
-        raise InvalidInputError(
-            f"There is no parameter {unknown[0]!r} here. There are: {allowed}.",
-            code="unknown_parameter",
-            errors=[
-                FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown
-            ],
-        )
-
-
-def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
-    """The parameter's value, which must be one of the choices. Raises InvalidInputError."""
-    value = request.query_params.get(name) or default
-    if value and value not in choices.values:
-        message = f"{name}={value!r} is none of {', '.join(choices.values)}."
-        raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_choice", message)])
-    return value
 
 
 def hex_digest(request: Request, name: str) -> str:
@@ -52,11 +20,6 @@ def hex_digest(request: Request, name: str) -> str:
         message = f"{name}={value[:80]!r} is not a SHA-256. Give it as 64 hexadecimal digits."
         raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid", message)])
     return value
-
-
-def person(request: Request) -> User:
-    """Who asks. Permissions let nobody through to an action who is not known."""
-    return cast("User", request.user)
 
 
 def json_object(request: Request, known: Iterable[str]) -> dict[str, str]:

@@ -11,12 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.access import person
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
 from common.pagination import KeysetPages
+from common.parameters import refuse_unknown
 from products import catalogue
-from products.api.parameters import person, refuse_unknown
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch
 from products.models import Product
 from products.selection import NAMES, Selection, is_filter

@@ -21,8 +21,8 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import Scope
 from common.openapi import problems
 from common.pagination import KeysetPages
+from common.parameters import choice, refuse_unknown
 from products.api.imports import ID, visible_import
-from products.api.parameters import choice, refuse_unknown
 from products.api.rejects_csv import rejects_csv
 from products.api.serializers import ReportedRowDocument
 from products.importing import report

@@ -24,10 +24,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.access import person
 from accounts.models import ApiToken, Scope
 from common.errors import InvalidInputError, ServiceError
 from products.api.bodies import UNNAMED
-from products.api.parameters import person
 from products.importing import uploads
 from products.models import Upload
 

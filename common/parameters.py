@@ -1,0 +1,73 @@
+"""The query parameters of an address: unknown ones are refused, known ones read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from django.db import models
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+from rest_framework.request import Request
+
+from common.errors import FieldError, InvalidInputError
+
+PAGING = frozenset({"cursor", "page_size", "format"})
+
+
+def refuse_unknown(request: Request, known: Iterable[str] = (), *, paged: bool = True) -> None:
+    """Raise InvalidInputError if the address holds a parameter that means nothing here: a mistyped
+    filter must not look like one that found everything. What is not `paged` has no `cursor`, either."""
+    paging = PAGING if paged else frozenset()
+    names = sorted({*known})
+    unknown = [name for name in request.query_params if name not in paging and name not in names]
+    if unknown:
+        allowed = ", ".join(sorted({*names, *(("cursor", "page_size") if paged else ())}))
+        raise InvalidInputError(
+            f"There is no parameter {unknown[0]!r} here. There are: {allowed}.",
+            code="unknown_parameter",
+            errors=[
+                FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown
+            ],
+        )
+
+
+def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
+    """The parameter's value, which must be one of the choices. Raises InvalidInputError."""
+    value = request.query_params.get(name) or default
+    if value and value not in choices.values:
+        raise _invalid(name, "invalid_choice", f"{name}={value!r} is none of {', '.join(choices.values)}.")
+    return value
+
+
+def identifier(request: Request, name: str) -> uuid.UUID | None:
+    """The parameter's UUID; None if it is not there. Raises InvalidInputError."""
+    value = request.query_params.get(name)
+    if not value:
+        return None
+    try:
+        return uuid.UUID(value)
+    except ValueError:
+        raise _invalid(name, "invalid", f"{name}={value[:80]!r} is no UUID.") from None
+
+
+def moment(request: Request, name: str) -> datetime | None:
+    """The parameter's time, in UTC where it does not say; a date is its midnight. Raises InvalidInputError."""
+    value = request.query_params.get(name)
+    if not value:
+        return None
+    try:
+        found = parse_datetime(value)
+        if found is None and (day := parse_date(value)) is not None:
+            found = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - made aware below
+    except ValueError:
+        found = None
+    if found is None:
+        message = f"{name}={value[:80]!r} is no time. Give it as ISO 8601, such as 2026-03-01T12:00:00Z."
+        raise _invalid(name, "invalid", message)
+    return found if timezone.is_aware(found) else timezone.make_aware(found, UTC)
+
+
+def _invalid(name: str, code: str, message: str) -> InvalidInputError:
+    return InvalidInputError(message, errors=[FieldError(f"/{name}", code, message)])
