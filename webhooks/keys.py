@@ -59,7 +59,7 @@ def public_key(endpoint: WebhookEndpoint) -> str | None:
 
 @transaction.atomic
 def issue_keys(endpoint: WebhookEndpoint, own: Iterable[str] = ()) -> list[IssuedKey]:
-    """Give the endpoint a key of each kind in its `signatures` that it has none of: when it is made, or a kind is added.
+    """Give the endpoint a key of each kind in its `signatures` that it has none of: when it is made, or gets a kind.
 
     `own` are secrets that the caller chose, in place of new ones. Raises InvalidSecretError.
     """
