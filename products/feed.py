@@ -1,0 +1,229 @@
+"""The feed of changes: what changed in the catalogue, in an order in which nothing can be missed.
+
+Ids and times are given out before a transaction commits, so that a reader who remembers the greatest one it has seen
+would miss the changes of a transaction that took its ids early and committed late. The feed is therefore in the order
+of (transaction, id), and ends before the oldest transaction that still runs: behind a place once read nothing can
+appear any more. While an import writes, the feed waits for it.
+
+Changes outside of imports have an index in that order. Those of an import lie together, and its row says where.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+from django.db import connection
+
+from products.events import FIELDS, changed_fields
+from products.models import Import
+
+STRETCH = 2000
+"""Ids of an import's history that are looked through at a time, at least."""
+
+
+class Place(NamedTuple):
+    """Where in the feed: after this change of this transaction."""
+
+    transaction: int
+    change: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """What `str` gave. Raises ValueError."""
+        transaction, _, change = text.partition(".")
+        place = cls(int(transaction), int(change))
+        if not all(0 <= number < 2**63 for number in place):
+            raise ValueError(text)
+        return place
+
+    def __str__(self) -> str:
+        return f"{self.transaction}.{self.change}"
+
+
+START = Place(0, 0)
+NOW = "now"
+"""Instead of a place: behind all that there is."""
+
+FeedItem = TypedDict(
+    "FeedItem",
+    {
+        "id": int,
+        "product_id": int,
+        "sku": str,
+        "action": str,
+        "version": int,
+        "changed_fields": list[str],
+        "previous": Any,
+        "import": str | None,
+        "changed_by": str | None,
+        "changed_at": str,
+    },
+    total=False,
+)
+"""One change of one product."""
+
+
+class _Change(NamedTuple):
+    """A row of the history."""
+
+    transaction: int
+    id: int
+    product_id: int
+    sku: str
+    action: str
+    version: int
+    names: list[str]
+    previous: Any
+    import_id: Any
+    changed_by: str | None
+    changed_at: datetime
+
+    @property
+    def place(self) -> Place:
+        return Place(self.transaction, self.id)
+
+
+def horizon() -> int:
+    """The oldest transaction that may still be running: all before it have ended."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+        return int(cursor.fetchone()[0])
+
+
+class ChangeFeed(Protocol):
+    """Changes of products, in an order to which nothing is added but at the end."""
+
+    def read(self, *, after: str | None, limit: int) -> tuple[list[FeedItem], str | None]:
+        """Up to `limit` changes after a place, and the place to go on from; None where nothing will ever follow.
+        Raises ValueError for a text that is no place."""
+
+
+@dataclass(frozen=True)
+class ImportFeed:
+    """The changes of one import that was applied. They are all there: nothing is added later."""
+
+    import_: Import
+    values: bool = False
+
+    def read(self, *, after: str | None, limit: int) -> tuple[list[FeedItem], str | None]:
+        place = Place.parse(after) if after else START
+        low, high = max(self.import_.changes_after or 0, place.change), self.import_.changes_until or 0
+        found = list(_of_import(self.import_.pk, low, high, limit + 1, self.values))
+        changes = found[:limit]
+        following = Place(0, changes[-1].id) if len(found) > limit else None
+        return [_item(change, self.values) for change in changes], following and str(following)
+
+
+@dataclass(frozen=True)
+class CatalogueFeed:
+    """All changes that were made by transactions before `until`."""
+
+    until: int
+    values: bool = False
+
+    def read(self, *, after: str | None, limit: int) -> tuple[list[FeedItem], str]:
+        if after == NOW:
+            return [], str(Place(self.until, 0))
+        place = Place.parse(after) if after else START
+        changes = _edits(place, self.until, limit, self.values)
+        # Behind the last of as many edits as are wanted, no import matters.
+        until = changes[-1].transaction if len(changes) == limit else self.until
+        changes += islice(_of_imports(place, until, limit, self.values), limit)
+        changes = sorted(changes, key=lambda change: change.place)[:limit]
+        return [_item(change, self.values) for change in changes], str(changes[-1].place if changes else place)
+
+
+def items_for(transaction: int, after: int, until: int, limit: int) -> list[FeedItem]:
+    """The first changes that a transaction wrote between two ids, for those who are told of them."""
+    condition = "c.transaction_id = %s::text::xid8"
+    found = _stretch(condition, [transaction], after, until, limit, values=False)
+    return [_item(change, with_values=False) for change in found]
+
+
+# --- the database ----------------------------------------------------------------------------------
+
+_SELECT = """
+SELECT c.transaction_id::text, c.id, c.product_id, c.sku, c.action, c.version,
+       CASE WHEN c.action = 'updated' THEN ARRAY(SELECT jsonb_object_keys(c.previous)) END,
+       {previous}, c.import_id, u.username, c.changed_at
+  FROM products_productchange AS c
+  LEFT JOIN accounts_user AS u ON u.id = c.actor_id
+ WHERE {condition}
+ ORDER BY {order}
+ LIMIT %s
+"""
+
+
+def _read(condition: str, order: str, parameters: Iterable[Any], *, values: bool) -> list[_Change]:
+    # All the words are ours; what comes from elsewhere is a parameter.
+    sql = _SELECT.format(previous="c.previous::text" if values else "NULL", condition=condition, order=order)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, list(parameters))
+        return [_Change(int(row[0]), *row[1:]) for row in cursor.fetchall()]
+
+
+def _edits(after: Place, until: int, limit: int, values: bool) -> list[_Change]:
+    condition = (
+        "c.import_id IS NULL AND c.transaction_id < %s::text::xid8"
+        " AND (c.transaction_id, c.id) > (%s::text::xid8, %s::bigint)"
+    )
+    return _read(condition, "c.transaction_id, c.id", [until, *after, limit], values=values)
+
+
+def _of_imports(after: Place, until: int, limit: int, values: bool) -> Iterator[_Change]:
+    """Of all imports. Each of those chosen has at least one change, so `limit` of them are enough."""
+    sql = """
+        SELECT id, changes_transaction::text, changes_after, changes_until
+          FROM products_import
+         WHERE changes_transaction >= %s::text::xid8 AND changes_transaction < %s::text::xid8
+           AND rows_created + rows_updated + rows_deleted + products_deactivated > 0
+         ORDER BY changes_transaction
+         LIMIT %s"""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [after.transaction, until, limit + 1])
+        imports = cursor.fetchall()
+    for import_id, transaction, low, high in imports:
+        begun = int(transaction) == after.transaction
+        yield from _of_import(import_id, max(low, after.change) if begun else low, high, limit, values)
+
+
+def _of_import(import_id: Any, low: int, high: int, limit: int, values: bool) -> Iterator[_Change]:
+    return _stretch("c.import_id = %s", [import_id], low, high, limit, values=values)
+
+
+def _stretch(
+    condition: str, parameters: list[Any], low: int, high: int, limit: int, *, values: bool
+) -> Iterator[_Change]:
+    """The first of what was written between two ids. Rows lie in the order of their ids: a summary finds those of a
+    stretch, so a long history is read a stretch at a time."""
+    while low < high and limit:
+        until = min(low + max(STRETCH, limit), high)
+        changes = _read(
+            f"c.id > %s AND c.id <= %s AND {condition}", "c.id", [low, until, *parameters, limit], values=values
+        )
+        yield from changes
+        low = until
+        limit -= len(changes)
+
+
+def _item(change: _Change, with_values: bool) -> FeedItem:
+    item: FeedItem = {
+        "id": change.id,
+        "product_id": change.product_id,
+        "sku": change.sku,
+        "action": change.action,
+        "version": change.version,
+        "changed_fields": changed_fields(change.action, change.names or []),
+        "import": str(change.import_id) if change.import_id else None,
+        "changed_by": change.changed_by,
+        "changed_at": change.changed_at.isoformat(),
+    }
+    if with_values:
+        previous = json.loads(change.previous or "{}")
+        item["previous"] = {name: previous[name] for name in FIELDS if name in previous}
+    return item
