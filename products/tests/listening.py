@@ -14,9 +14,7 @@ from webhooks.models import Delivery, Event, WebhookEndpoint
 def listen(*event_types: str, **fields: Any) -> WebhookEndpoint:
     """An endpoint for these types, or for all. It is off, so that nothing is sent."""
     wanted = list(event_types or EVENT_TYPES)
-    return WebhookEndpoint.objects.create(
-        url="https://shop.example/hooks", event_types=wanted, enabled=False, **fields
-    )
+    return WebhookEndpoint.objects.create(url="https://shop.example/hooks", event_types=wanted, enabled=False, **fields)
 
 
 def told(endpoint: WebhookEndpoint | None = None) -> list[dict[str, Any]]:

@@ -101,7 +101,9 @@ WAYS: dict[str, tuple[Way, list[str]]] = {
         ["import.started", "import.completed", "products.changed"],
     ),
     "import by command": (
-        lambda ada, lamp, folder: call_command("import_csv", str(folder / "products.csv"), "--user", "ada", stdout=StringIO()),
+        lambda ada, lamp, folder: call_command(
+            "import_csv", str(folder / "products.csv"), "--user", "ada", stdout=StringIO()
+        ),
         ["import.started", "import.completed", "products.changed"],
     ),
     "bulk change": (
