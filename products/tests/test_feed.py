@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import ApiToken, User
@@ -180,7 +183,7 @@ def test_what_begins_at_the_present_misses_nothing_that_is_being_written(client:
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 1000])
 def test_imports_and_single_edits_come_in_the_order_of_their_transactions(
-    client: APIClient, page_size: int, settings: Any
+    client: APIClient, page_size: int, settings: Settings
 ) -> None:
     settings.IMPORT_BATCH_SIZE = 2
     imported(numbered(3))
@@ -335,3 +338,26 @@ def test_a_page_is_found_by_an_index() -> None:
 
     assert "change_by_transaction" in plan
     assert "Sort" not in plan
+
+
+# --- the docs ----------------------------------------------------------------------------------
+
+
+def test_the_mirror_of_the_docs_is_one(live_server: Any, ada: User) -> None:
+    text = (settings.BASE_DIR / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    [code] = [block for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "class Mirror" in block]
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own page
+    _, token = ApiToken.issue(ada, name="mirror", scopes=["read"])
+    imported(numbered(3))
+    lamp = make("a/b é")
+
+    mirror = names["Mirror"](live_server.url, token)
+    catalogue.update_product(lamp, {"name": "Oak lamp"}, actor=None)
+    imported(numbered(5, name="Shelf"))
+    catalogue.delete_product(Product.objects.get(sku="SKU-000000"), actor=None)
+    mirror.follow()
+
+    mirrored = {product["sku"]: (product["name"], product["version"]) for product in mirror.products.values()}
+    stored = Product.objects.values_list("sku", "name", "version")
+    assert mirrored == {sku: (name, version) for sku, name, version in stored}
