@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -66,9 +67,9 @@ def import_happened(event_type: str, import_: Import) -> None:
     outbox.publish(event_type, _import_data(import_))
 
 
-def changed_fields(action: str, names: list[str]) -> list[str]:
-    """What changed in an update; of the others the action says it all."""
-    return [name for name in FIELDS if name in names] if action == "updated" else []
+def in_order(names: Container[str]) -> list[str]:
+    """Names of fields as they are always told."""
+    return [name for name in FIELDS if name in names]
 
 
 def actor_data(actor: User | None) -> dict[str, Any] | None:
@@ -76,8 +77,9 @@ def actor_data(actor: User | None) -> dict[str, Any] | None:
 
 
 def _product_data(product: Product, change: ProductChange, actor: User | None) -> dict[str, Any]:
-    fields = changed_fields(change.action, list(change.previous or {}))
-    previous = change.previous or {}
+    # Of a creation and a deletion the action says it all.
+    previous = (change.previous or {}) if change.action == ProductChange.Action.UPDATED else {}
+    fields = in_order(previous)
     data: dict[str, Any] = {
         "id": change.pk,
         "product_id": change.product_id,

@@ -31,6 +31,8 @@ NDJSON = "application/x-ndjson"
 PORTION = 5000
 """Changes that are read, and then sent, at a time."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class Values(models.TextChoices):
     """Whether to tell the previous values, too."""
@@ -156,7 +158,7 @@ def _lines(feed: ChangeFeed, portion: tuple[list[FeedItem], str | None], url: st
         changes, place = portion
         end = len(changes) < PORTION or place is None
         going_on = {"next": FeedPages.link_to(url, place) if place else None, "end": end}
-        yield "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in [*changes, going_on]).encode()
+        yield "".join(f"{_as_json(each)}\n" for each in [*changes, going_on]).encode()
         if end or place is None:
             return
         portion = feed.read(after=place, limit=PORTION)
