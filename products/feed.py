@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 
 from django.db import connection, transaction
 
+from common.errors import InvalidInputError
 from products.events import FIELDS, in_order
-from products.models import Import
+from products.models import ChangePush, Import
 
 STRETCH = 2000
 """Ids of an import's history that are looked through at a time, at least."""
@@ -129,21 +130,76 @@ class CatalogueFeed:
     values: bool = False
 
     def read(self, *, after: str | None, limit: int) -> tuple[list[FeedItem], str]:
+        """Raises InvalidInputError for a place of the time before the database was restored elsewhere."""
         if after == NOW:
-            return [], str(Place(self.until, 0))
-        place = Place.parse(after) if after else START
+            return [], _named(Place(self.until, 0))
+        place = _place_here(after) if after else START
         changes = _edits(place, self.until, limit, self.values)
         # Behind the last of as many edits as are wanted, no import matters.
-        until = changes[-1].transaction if len(changes) == limit else self.until
+        until = changes[-1].transaction + 1 if len(changes) == limit else self.until
         changes += islice(_of_imports(place, until, limit, self.values), limit)
         changes = sorted(changes, key=lambda change: change.place)[:limit]
-        return [_item(change, self.values) for change in changes], str(changes[-1].place if changes else place)
+        return [_item(change, self.values) for change in changes], _named(changes[-1].place if changes else place)
 
 
-def items_for(transaction_id: int, after: int, until: int, limit: int) -> list[FeedItem]:
-    """The first changes that a transaction wrote between two ids, for those who are told of them."""
-    condition = "c.transaction_id = %s::text::xid8"
-    found = _stretch(condition, [transaction_id], after, until, limit, values=False)
+def _named(place: Place) -> str:
+    """The numbers of transactions mean something on one server alone."""
+    return f"{_server()}.{place}"
+
+
+def _place_here(text: str) -> Place:
+    server, _, place = text.partition(".")
+    known = Place.parse(place)
+    if int(server) != _server():
+        raise InvalidInputError(
+            "The database was restored on another server since this cursor was given out, so that nobody can say what "
+            "you have missed. Fetch the catalogue once more, and follow the feed from `?cursor=now`.",
+            code="cursor_outdated",
+        )
+    return known
+
+
+def _server() -> int:
+    """Which cluster of databases this is, in few digits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT system_identifier % 1000000007 FROM pg_control_system()")
+        return int(cursor.fetchone()[0])
+
+
+def adopt_history() -> bool:
+    """Put a history that was restored from another server into the order of this one; False if it is.
+
+    There it may have been written by transactions whose numbers are still to come here: nobody would see it for years,
+    and what is new would come before it.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT greatest((SELECT max(transaction_id) FROM products_productchange WHERE import_id IS NULL),
+                            (SELECT max(changes_transaction) FROM products_import))
+                   >= pg_snapshot_xmax(pg_current_snapshot())"""
+        )
+        if not cursor.fetchone()[0]:
+            return False
+        for table, column in (
+            ("products_productchange", "transaction_id"),
+            ("products_import", "changes_transaction"),
+            ("products_changepush", "transaction_id"),
+        ):
+            cursor.execute(
+                f"UPDATE {table} SET {column} = pg_current_xact_id()"  # noqa: S608 - our own names
+                f" WHERE {column} >= pg_snapshot_xmax(pg_current_snapshot())"
+            )
+    return True
+
+
+def items_for(push: ChangePush, limit: int) -> list[FeedItem]:
+    """The next changes that an endpoint is to be told of."""
+    if push.import_id:
+        found = _of_import(push.import_id, push.after, push.until, limit, values=False)
+    else:
+        condition = "c.import_id IS NULL AND c.transaction_id = %s::text::xid8"
+        found = _stretch(condition, [push.transaction_id], push.after, push.until, limit, values=False)
     return [_item(change, with_values=False) for change in found]
 
 
@@ -186,12 +242,13 @@ def _of_imports(after: Place, until: int, limit: int, values: bool) -> Iterator[
     sql = """
         SELECT id, changes_transaction::text, changes_after, changes_until
           FROM products_import
-         WHERE changes_transaction >= %s::text::xid8 AND changes_transaction < %s::text::xid8
+         WHERE (changes_transaction, changes_until) > (%s::text::xid8, %s::bigint)
+           AND changes_transaction < %s::text::xid8
            AND rows_created + rows_updated + rows_deleted + products_deactivated > 0
-         ORDER BY changes_transaction
+         ORDER BY changes_transaction, changes_after
          LIMIT %s"""
     with connection.cursor() as cursor:
-        cursor.execute(sql, [after.transaction, until, limit + 1])
+        cursor.execute(sql, [*after, until, limit + 1])
         imports = cursor.fetchall()
     for import_id, transaction_id, low, high in imports:
         begun = int(transaction_id) == after.transaction

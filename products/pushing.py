@@ -123,7 +123,7 @@ def _make_batches(push: ChangePush, endpoint: WebhookEndpoint, wanted: int) -> N
     """So many batches, or as many as are left."""
     most_items = min(endpoint.batch_items, MOST_ITEMS)
     limit = wanted * most_items
-    items = items_for(push.transaction_id, push.after, push.until, limit + 1)
+    items = items_for(push, limit + 1)
     all_there = len(items) <= limit
     frame = _frame(push)
     for batch in islice(_batches(items[:limit], most_items, MAX_BYTES - FRAME - _size(frame)), wanted):

@@ -155,6 +155,8 @@ def _lines(feed: ChangeFeed, portion: tuple[list[FeedItem], str | None], url: st
     """One portion after the other, each read by itself: however slow the client is, it holds no transaction open and
     no connection."""
     while True:
+        if not connection.in_atomic_block:
+            connection.close()
         changes, place = portion
         end = len(changes) < PORTION or place is None
         going_on = {"next": FeedPages.link_to(url, place) if place else None, "end": end}
@@ -162,5 +164,3 @@ def _lines(feed: ChangeFeed, portion: tuple[list[FeedItem], str | None], url: st
         if end or place is None:
             return
         portion = feed.read(after=place, limit=PORTION)
-        if not connection.in_atomic_block:
-            connection.close()

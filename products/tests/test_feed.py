@@ -7,20 +7,25 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
+import requests
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection, transaction
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import ApiToken, User
-from products import catalogue
+from products import catalogue, feed
 from products.api import change_feed
 from products.importing import lease
 from products.models import Product, ProductChange
 from products.tests.importing.imports import csv, imported, numbered, received
+from products.tests.web_server import running
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
 
@@ -218,6 +223,51 @@ def test_an_edit_made_while_an_import_was_running_is_told_once(client: APIClient
     assert sorted(seen) == ["QUICK", "SKU-000000", "SKU-000001", "SKU-000002", "SLOW"]
 
 
+# --- after a restore ---------------------------------------------------------------------------
+
+
+def lift_transactions(by: int) -> None:
+    """The history as it comes from a server that had done more than this one ever has."""
+    with connection.cursor() as cursor:
+        for table, column in (
+            ("products_productchange", "transaction_id"),
+            ("products_import", "changes_transaction"),
+            ("products_changepush", "transaction_id"),
+        ):
+            cursor.execute(f"UPDATE {table} SET {column} = ({column}::text::bigint + {by})::text::xid8")
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 1000])
+def test_a_history_that_was_restored_elsewhere_is_read_in_its_order_and_new_changes_after_it(
+    client: APIClient, page_size: int
+) -> None:
+    imported(numbered(3))
+    make("LAMP")
+    imported(numbered(5, name="Shelf"))
+    lift_transactions(by=10**12)
+    assert skus(client.get(CHANGES).json()) == []
+
+    call_command("migrate", verbosity=0)
+    make("NEW")
+    assert not feed.adopt_history()
+
+    seen, url = [], f"{CHANGES}?page_size={page_size}"
+    while (page := client.get(url).json())["results"]:
+        seen += page["results"]
+        url = page["next"]
+    assert [item["id"] for item in seen] == list(ProductChange.objects.order_by("id").values_list("id", flat=True))
+    assert seen[-1]["sku"] == "NEW"
+
+
+def test_a_cursor_of_another_server_is_refused_in_words(client: APIClient) -> None:
+    make("A")
+    server, place = parse_qs(client.get(CHANGES).json()["next"].split("?")[1])["cursor"][0].split(".", 1)
+
+    answer = client.get(f"{CHANGES}?cursor={int(server) + 1}.{place}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "cursor_outdated")
+
+
 # --- of one import -----------------------------------------------------------------------------
 
 
@@ -259,8 +309,8 @@ def test_who_may_read_the_catalogue_sees_what_changed_it_but_not_what_may(ada: U
     [
         ("cursor=x", "invalid_cursor"),
         ("cursor=1.-2", "invalid_cursor"),
-        ("cursor=1.2.3", "invalid_cursor"),
-        ("cursor=99999999999999999999.1", "invalid_cursor"),
+        ("cursor=1.2.3.4", "invalid_cursor"),
+        ("cursor=1.99999999999999999999.1", "invalid_cursor"),
         ("page_size=1001", "invalid_page_size"),
         ("import=x", "invalid"),
         ("values=yes", "invalid"),
@@ -338,6 +388,25 @@ def test_a_page_is_found_by_an_index() -> None:
 
     assert "change_by_transaction" in plan
     assert "Sort" not in plan
+
+
+def test_a_slow_reader_of_lines_keeps_no_connection_from_others(
+    ada: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_POOL_OVERFLOW", "0")  # there is one connection in all
+    import_ = imported(numbered(60_000))
+    _, token = ApiToken.issue(ada, name="test", scopes=["read"])
+    lines = {"Authorization": f"Bearer {token}", "Accept": "application/x-ndjson"}
+
+    with running(tmp_path) as server:
+        url = f"http://127.0.0.1:{server.port}{CHANGES}?import={import_.pk}"
+        with requests.get(url, headers=lines, stream=True, timeout=20) as slow:
+            page = requests.get(url, headers=lines | {"Accept": "application/json"}, timeout=20)
+            told = [json.loads(line) for line in slow.iter_lines()]
+
+    assert page.status_code == 200
+    assert len(told) == 60_000 + 60_000 // 5000
+    assert told[-1] == {"next": None, "end": True}
 
 
 # --- the docs ----------------------------------------------------------------------------------
