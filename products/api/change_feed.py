@@ -20,9 +20,9 @@ from accounts.models import Scope
 from common.errors import ConflictError, NotFoundError
 from common.openapi import problems
 from common.pagination import FeedPages, foreign_cursor
+from common.parameters import choice, refuse_unknown
 from products.api.changes import Field
 from products.api.imports import visible_import
-from products.api.parameters import choice, refuse_unknown
 from products.feed import CatalogueFeed, ChangeFeed, FeedItem, ImportFeed, horizon
 from products.models import Import, ProductChange
 from products.selection import Selection
