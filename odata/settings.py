@@ -291,6 +291,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
     "remove-expired-uploads": {"task": "products.tasks.remove_expired_uploads", "schedule": 3600},
+    "push-changes": {"task": "products.tasks.push_changes", "schedule": 5, "options": {"expires": 20}},
     "keep-webhook-days": {"task": "webhooks.tasks.keep_days", "schedule": 3600},
     "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
 }
@@ -319,6 +320,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"ProductChangeAction": "products.models.ProductChange.Action"},
 }
 
 # --- imports -----------------------------------------------------------------------------------
