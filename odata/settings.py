@@ -331,6 +331,13 @@ LIVE_URL = ENV["LIVE_URL"]
 LIVE_PORT = ENV["LIVE_PORT"]
 LIVE_SOCKETS_PER_USER = ENV["LIVE_SOCKETS_PER_USER"]
 
+# --- webhooks ----------------------------------------------------------------------------------
+
+WEBHOOK_ALLOWED_CIDRS = ENV["WEBHOOK_ALLOWED_CIDRS"]
+WEBHOOK_ALLOWED_PORTS = ENV["WEBHOOK_ALLOWED_PORTS"]
+WEBHOOK_DNS_SERVERS = ENV["WEBHOOK_DNS_SERVERS"]
+WEBHOOK_CA_FILE = ENV["WEBHOOK_CA_FILE"]
+
 # --- logs --------------------------------------------------------------------------------------
 
 LOGGING_CONFIG = "logging.config.dictConfig"
