@@ -154,7 +154,7 @@ class Dispatcher:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _close_thread(self) -> None:
-        await self._in_thread(django_connection.close)
+        await self._in_thread(lambda: django_connection.close())  # the thread's own, not ours
         self._thread.shutdown()
 
 
@@ -194,5 +194,3 @@ def not_sent(problem: str) -> Attempted:
         first_byte_ms=None,
         total_ms=0,
     )
-
-

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -25,9 +25,18 @@ from webhooks.targets import Target
 from webhooks.verdicts import Verdict, judge
 
 TRIES = 20
+OF_ATTEMPTED = tuple(field.name for field in fields(Attempted))
 ATTEMPT_COLUMNS = (
-    "id, delivery_id, endpoint_id, event_id, number, trigger, started_at, url, request_headers, address, status, error, "
-    "detail, reply_headers, reply, reused, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms"
+    "id",
+    "delivery_id",
+    "endpoint_id",
+    "event_id",
+    "number",
+    "trigger",
+    "started_at",
+    "url",
+    "request_headers",
+    *OF_ATTEMPTED,
 )
 
 
@@ -58,7 +67,8 @@ class Trouble:
     """The last one, in a sentence."""
     turns_off: str = ""
     """Why it is to be turned off; empty: only a warning."""
-    outcome: str = ""
+    event_type: str = ""
+    """Of the delivery that failed last."""
 
 
 async def write(connection: Rows, batch: Sequence[Made]) -> list[Trouble]:
@@ -118,38 +128,30 @@ async def _settle(connection: Rows, batch: Sequence[Made], verdicts: dict[uuid.U
 
 
 async def _log(connection: Rows, batch: Iterable[Made]) -> None:
-    copy_in = f"COPY webhooks_attempt ({ATTEMPT_COLUMNS}) FROM STDIN"
+    copy_in = f"COPY webhooks_attempt ({', '.join(ATTEMPT_COLUMNS)}) FROM STDIN"
     async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         for made in batch:
-            await copy.write_row(attempt_row(made))
+            values = attempt_values(made)
+            values["request_headers"] = Jsonb(values["request_headers"])
+            values["reply_headers"] = Jsonb(values["reply_headers"])
+            await copy.write_row([values[name] for name in ATTEMPT_COLUMNS])
 
 
-def attempt_row(made: Made) -> tuple[Any, ...]:
-    """In the order of ATTEMPT_COLUMNS."""
-    claimed, attempted = made.claimed, made.attempted
-    return (
-        uuid7(),
-        claimed.id,
-        claimed.endpoint_id,
-        claimed.event_id,
-        claimed.attempts + 1,
-        claimed.trigger,
-        made.started_at,
-        made.target.url,
-        Jsonb(made.headers),
-        attempted.address,
-        attempted.status,
-        attempted.error,
-        attempted.detail,
-        Jsonb(attempted.reply_headers),
-        attempted.reply,
-        attempted.reused,
-        attempted.dns_ms,
-        attempted.connect_ms,
-        attempted.tls_ms,
-        attempted.first_byte_ms,
-        attempted.total_ms,
-    )
+def attempt_values(made: Made) -> dict[str, Any]:
+    """What the log keeps of an attempt."""
+    claimed = made.claimed
+    return {
+        "id": uuid7(),
+        "delivery_id": claimed.id,
+        "endpoint_id": claimed.endpoint_id,
+        "event_id": claimed.event_id,
+        "number": claimed.attempts + 1,
+        "trigger": claimed.trigger,
+        "started_at": made.started_at,
+        "url": made.target.url,
+        "request_headers": made.headers,
+        **{name: getattr(made.attempted, name) for name in OF_ATTEMPTED},
+    }
 
 
 async def _add_minutes(connection: Rows, batch: Iterable[Made]) -> None:
@@ -169,13 +171,11 @@ async def _add_minutes(connection: Rows, batch: Iterable[Made]) -> None:
 
 def _wishes(batch: Iterable[Made], verdicts: dict[uuid.UUID, Verdict]) -> list[Trouble]:
     """Endpoints whose receivers want no more, once each."""
-    wishes = {
-        made.claimed.endpoint_id: Trouble(
-            made.claimed.endpoint_id, made.attempted.detail, verdicts[made.claimed.id].turns_off, made.outcome
-        )
-        for made in batch
-        if verdicts[made.claimed.id].turns_off
-    }
+    wishes = {}
+    for made in batch:
+        claimed, wish = made.claimed, verdicts[made.claimed.id].turns_off
+        if wish:
+            wishes[claimed.endpoint_id] = Trouble(claimed.endpoint_id, made.attempted.detail, wish, claimed.event_type)
     return list(wishes.values())
 
 
@@ -187,8 +187,8 @@ def _failing(batch: Iterable[Made], healths: dict[uuid.UUID, Health], now: float
         health = healths.get(endpoint_id)
         if health and health.is_to_be_disabled(now):
             reason = "No delivery has succeeded for 5 days."
-            troubles.append(Trouble(endpoint_id, made.attempted.detail, reason, made.outcome))
+            troubles.append(Trouble(endpoint_id, made.attempted.detail, reason, made.claimed.event_type))
         elif health and health.is_to_be_warned_of(now):
             health.warned_at = now
-            troubles.append(Trouble(endpoint_id, made.attempted.detail, outcome=made.outcome))
+            troubles.append(Trouble(endpoint_id, made.attempted.detail, event_type=made.claimed.event_type))
     return troubles

@@ -57,7 +57,9 @@ def read(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Target]:
 
 def read_one(endpoint: WebhookEndpoint) -> Target:
     """An endpoint whose secrets can't be read is one with a problem: the others must not suffer from it."""
-    problem, signers, headers = "", [], {}
+    problem = ""
+    signers: list[SigningKey] = []
+    headers: dict[str, str] = {}
     try:
         signers = keys.current_keys(endpoint)
         headers = json.loads(unseal(endpoint.sealed_headers)) if endpoint.sealed_headers else {}
