@@ -50,7 +50,7 @@ class Receiving:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def seen(self) -> dict[str, Any]:
-        with urllib.request.urlopen(self.url("/")) as answer:
+        with urllib.request.urlopen(self.url("/")) as answer:  # noqa: S310 - our own
             return dict(json.load(answer))
 
 
