@@ -99,12 +99,10 @@ def scraped() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """As Prometheus reads it: by name and labels, those of endpoints left out."""
     registry = CollectorRegistry()
     registry.register(Collector())
+    families = text_string_to_metric_families(generate_latest(registry).decode())
     return {
-        (
-            sample.name,
-            frozenset((key, value) for key, value in sample.labels.items() if key != "endpoint"),
-        ): sample.value
-        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        (sample.name, frozenset(label for label in sample.labels.items() if label[0] != "endpoint")): sample.value
+        for family in families
         for sample in family.samples
     }
 
