@@ -89,8 +89,10 @@ def dispatch(import_id: uuid.UUID) -> None:
 
 @shared_task(bind=True)
 def run_import(self: Task, import_id: str) -> None:
-    """Do one import. A message that comes twice, or late, finds nothing to do."""
-    pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}")
+    """Do one import. A message that comes twice, or late, finds nothing to do; one that comes to a worker which stops,
+    or is stopped over it, goes to another worker."""
+    if not pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}"):
+        dispatch(uuid.UUID(import_id))
 
 
 @shared_task
