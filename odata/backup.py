@@ -64,13 +64,13 @@ def write(target: Path) -> dict[str, Any]:
     try:
         # pg_dump's size is not known before its end, and a tar wants it first: so it waits beside the target.
         with (
-            open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
+            os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
             tarfile.open(fileobj=out, mode="w") as tar,
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=".dump-") as dump,
         ):
             _dump(dump.name)
             _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
-            with open(dump.name, "rb") as stream:
+            with Path(dump.name).open("rb") as stream:
                 _add(tar, DATABASE, stream, sums)
             for name in _stored():
                 try:
@@ -96,7 +96,7 @@ def _add(tar: tarfile.TarFile, name: str, stream: Any, sums: dict[str, str]) -> 
     info.size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     hashing = _Hashing(stream)
-    tar.addfile(info, hashing)  # type: ignore[arg-type]
+    tar.addfile(info, hashing)
     sums[name] = hashing.sum.hexdigest()
 
 

@@ -15,6 +15,7 @@ from django.core.files.storage import default_storage
 from kombu.exceptions import OperationalError as QueueError
 
 from common.errors import ConflictError, NotFoundError
+from common.stopping import stopping
 from products.importing import bulk, lease, pipeline, receiver, stager, undoer, uploads
 from products.importing.options import FileFormat, ImportOptions
 from products.models import Import, Upload
@@ -91,7 +92,7 @@ def dispatch(import_id: uuid.UUID) -> None:
 def run_import(self: Task, import_id: str) -> None:
     """Do one import. A message that comes twice, or late, finds nothing to do; one that comes to a worker which stops,
     or is stopped over it, goes to another worker."""
-    if not pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}"):
+    if stopping() or not pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}"):
         dispatch(uuid.UUID(import_id))
 
 

@@ -17,7 +17,6 @@ import psycopg
 from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from common.stopping import stopping
 from products.importing import bulk, columns, lease, stager, undoer
 from products.importing.comparer import Comparer
 from products.importing.errors import FileError
@@ -42,8 +41,6 @@ def run(import_id: uuid.UUID, *, worker: str) -> bool:
 
     False if this worker stops and another one is to be told of the import.
     """
-    if stopping():
-        return False
     import_ = lease.claim(import_id, worker)
     if import_ is None:
         return True

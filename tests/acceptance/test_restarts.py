@@ -1,4 +1,4 @@
-"""A worker that is told to stop (SIGTERM) hands its import over: no loss, no wait for a lease, nothing applied twice."""
+"""A worker that is told to stop (SIGTERM) hands its import over: no loss, no wait, nothing applied twice."""
 
 from __future__ import annotations
 
