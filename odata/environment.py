@@ -79,7 +79,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("DATABASE_POOL_SIZE", "int", "20", "Connections that a web process keeps open.", minimum=1),
     Setting("DATABASE_POOL_OVERFLOW", "int", "30", "Connections it may open beyond these.", minimum=0),
-    Setting("DATABASE_POOL_TIMEOUT", "int", "5", "Seconds to wait for a free one before answering 503.", minimum=1),
+    Setting("DATABASE_POOL_TIMEOUT", "int", "4", "Seconds to wait for a free one before answering 503.", minimum=1),
     Setting("WEB_STATEMENT_TIMEOUT", "int", "15", "Seconds after which a web request's statement is ended.", minimum=1),
     Setting(
         "REDIS_URL",
