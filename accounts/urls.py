@@ -6,8 +6,10 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from accounts import views
+from accounts.api import TicketView
 
 urlpatterns = [
+    path("api/v1/sockets/tickets/", TicketView.as_view(), name="socket-ticket"),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("setup/<str:token>/", views.setup, name="setup"),

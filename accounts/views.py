@@ -25,5 +25,5 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
         status = 400 if form.errors else 200
         return render(request, "accounts/setup.html", {"form": form}, status=status)
     user = create_first_administrator(form.save(commit=False))
-    login(request, user)
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return redirect(settings.LOGIN_REDIRECT_URL)

@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 SUBJECTS = {
     "Catalogue": ("products.Product", "products.ProductChange"),
     "Imports": ("products.Import",),
-    "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken"),
+    "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken", "accounts.AuditEntry"),
 }
 """The menu. What is not named here comes after it, under its app's name."""
 
