@@ -39,6 +39,8 @@ def authenticate_token(full: str) -> ApiToken | None:
 
 def living_token(token_id: int | None) -> ApiToken | None:
     """The token of this id, with its user, or None if it has been revoked, has expired, or its user is off."""
+    if token_id is None:
+        return None
     token = ApiToken.objects.select_related("user").filter(pk=token_id, user__is_active=True).first()
     return None if token is None or token.expired else token
 

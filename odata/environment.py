@@ -96,6 +96,7 @@ SETTINGS: tuple[Setting, ...] = (
         "LOGIN_FAILURE_LIMIT", "int", "10", "Bad passwords for one name from one address before a lock.", minimum=1
     ),
     Setting("LOGIN_LOCK_MINUTES", "int", "15", "How long such a lock lasts.", minimum=1),
+    Setting("REQUIRE_SECOND_FACTOR_FOR_STAFF", "bool", "false", "Staff see the admin only with a second factor."),
     Setting(
         "PROXY_COUNT",
         "int",

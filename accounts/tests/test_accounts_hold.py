@@ -7,11 +7,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 from django.utils import timezone
+from django_otp.oath import totp
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import audit
 from accounts.access import scopes_of
@@ -20,9 +23,9 @@ from accounts.models import ApiToken, AuditEntry, SocketTicket, User
 from accounts.roles import ROLES
 from accounts.sockets import Handshake, identify, redeem
 from accounts.tickets import issue_ticket, redeem_ticket
-from products.models import Import
 
 pytestmark = pytest.mark.django_db
+Import: Any = apps.get_model("products.Import")
 PASSWORD = "correct horse battery"
 
 
@@ -91,11 +94,95 @@ def test_behind_proxies_it_is_the_address_that_the_proxy_saw(alice: User, settin
     assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "203.0.113.8"}).status_code == 302
 
 
-def test_the_admin_counts_too(alice: User) -> None:
-    for _ in range(10):
-        Client().post("/admin/login/", {"username": "alice", "password": "wrong"})
+def test_the_admin_has_no_other_way_in(alice: User) -> None:
+    answer = Client().post("/admin/login/", {"username": "alice", "password": PASSWORD})
 
-    assert Client().post("/admin/login/", {"username": "alice", "password": PASSWORD}).status_code == 429
+    assert answer["Location"] == "/login/?next=/admin/"
+
+
+# --- the second factor -------------------------------------------------------------------------
+
+
+def present_code(device: TOTPDevice) -> str:
+    return f"{totp(device.bin_key, step=device.step, t0=device.t0, digits=device.digits):06d}"
+
+
+def enrol(client: Client, user: User) -> list[str]:
+    client.post("/account/second-factor/", {"act": "begin"})
+    device = TOTPDevice.objects.get(user=user)
+    answer = client.post("/account/second-factor/", {"act": "confirm", "code": present_code(device)})
+    return list(answer.context["codes"])
+
+
+def test_who_has_a_second_factor_needs_it(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    codes = enrol(client, alice)
+    assert len(codes) == 10
+
+    without = try_login("alice", PASSWORD)
+    with_code = Client().post("/login/", {"username": "alice", "password": PASSWORD, "code": codes[0]})
+    again = Client().post("/login/", {"username": "alice", "password": PASSWORD, "code": codes[0]})
+
+    assert without.status_code == 200
+    assert "present code" in without.content.decode()
+    assert with_code.status_code == 302
+    assert again.status_code == 200
+
+
+def test_staff_without_it_get_no_admin_page_where_it_is_required(settings: Any, alice: User) -> None:
+    settings.REQUIRE_SECOND_FACTOR_FOR_STAFF = True
+    alice.is_staff = alice.is_superuser = True
+    alice.save()
+    client = Client()
+    client.force_login(alice)
+
+    for address in ["/admin/", "/admin/products/product/", "/admin/accounts/user/add/", "/admin/palette.json"]:
+        answer = client.get(address, follow=True)
+        assert answer.redirect_chain[-1][0] == "/account/second-factor/", address
+    enrol(client, alice)
+    assert client.get("/admin/").status_code == 200
+
+
+def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    client.post("/account/second-factor/", {"act": "begin"})
+
+    assert "<svg" in client.get("/account/second-factor/").content.decode()
+    assert client.post("/account/second-factor/", {"act": "confirm", "code": "x"}).status_code == 400
+    assert not TOTPDevice.objects.get(user=alice).confirmed
+
+
+# --- one's own tokens --------------------------------------------------------------------------
+
+
+def test_people_make_see_and_revoke_their_own_tokens(alice: User) -> None:
+    bob = User.objects.create_user("bob")
+    client, stranger = Client(), Client()
+    client.force_login(alice)
+    stranger.force_login(bob)
+
+    made = client.post("/account/tokens/", {"name": "shop", "scopes": ["read"]})
+    full, token = made.context["full"], ApiToken.objects.get()
+
+    assert f"Authorization: Bearer {full}" in made.content.decode()
+    assert full not in client.get("/account/tokens/").content.decode()
+    assert authenticate_token(full) == token
+    assert stranger.post(f"/account/tokens/{token.pk}/revoke/").status_code == 404
+    assert client.post(f"/account/tokens/{token.pk}/revoke/").status_code == 302
+    assert authenticate_token(full) is None
+    assert sorted(AuditEntry.objects.filter(action__startswith="token").values_list("action", flat=True)) == [
+        "token.issued",
+        "token.revoked",
+    ]
+
+
+def test_nobody_makes_a_token_that_may_more_than_they(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+
+    assert client.post("/account/tokens/", {"name": "shop", "scopes": ["write"]}).status_code == 400
 
 
 # --- tickets -----------------------------------------------------------------------------------
