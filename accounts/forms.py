@@ -86,7 +86,7 @@ class LoginForm(AuthenticationForm):
     def clean(self) -> dict[str, Any]:
         """Raise ValidationError unless password and code are right; after a wrong code the next has to wait."""
         cleaned = super().clean()
-        user = self.get_user()
+        user: Any = self.get_user()  # django-otp hangs the device on it
         if user is not None and user_has_device(user):
             code = cleaned.get("code", "").strip()
             user.otp_device = match_token(user, code) if code else None  # no code is no guess
