@@ -32,15 +32,35 @@ from products.tasks import apply_import, import_upload, start_import, undo_impor
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
 OPTION_FIELDS: dict[str, dict[str, Any]] = {
-    "mode": {"type": "string", "enum": Import.Mode.values, "default": "upsert"},
-    "on_error": {"type": "string", "enum": Import.OnError.values, "default": "skip"},
+    "mode": {
+        "type": "string",
+        "enum": Import.Mode.values,
+        "default": "upsert",
+        "description": "`upsert` creates and changes, `update` only changes, `create` only creates, `sync` also deactivates what the file lacks.",
+    },
+    "on_error": {
+        "type": "string",
+        "enum": Import.OnError.values,
+        "default": "skip",
+        "description": "What a bad row does: be left out and reported, or stop the import.",
+    },
     "max_rejects": {
         "type": "string",
         "default": "100,10%",
         "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
     },
-    "duplicates": {"type": "string", "enum": Import.Duplicates.values, "default": "last"},
-    "empty_cells": {"type": "string", "enum": Import.EmptyCells.values, "default": "keep"},
+    "duplicates": {
+        "type": "string",
+        "enum": Import.Duplicates.values,
+        "default": "last",
+        "description": "Which row counts where a sku stands in several.",
+    },
+    "empty_cells": {
+        "type": "string",
+        "enum": Import.EmptyCells.values,
+        "default": "keep",
+        "description": "What an empty cell does to a product that exists: keep its value, or clear it.",
+    },
     "max_deactivated": {
         "type": "string",
         "default": "10%",
@@ -64,7 +84,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
 FORM = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary"}, **OPTION_FIELDS},
+    "properties": {"file": {"type": "string", "format": "binary", "description": "The file."}, **OPTION_FIELDS},
 }
 UPLOAD = {
     "type": "object",
@@ -101,13 +121,29 @@ ACCEPTED = OpenApiResponse(
 
 def upload_schema(**how: Any) -> Any:
     """How the schema shows an upload, by whichever path."""
-    parameters = [OpenApiParameter(name, {**field}, OpenApiParameter.QUERY) for name, field in OPTION_FIELDS.items()]
+    parameters = [
+        OpenApiParameter(
+            name,
+            {key: value for key, value in field.items() if key != "description"},
+            OpenApiParameter.QUERY,
+            description=field.get("description", ""),
+        )
+        for name, field in OPTION_FIELDS.items()
+    ]
     parameters.append(
         OpenApiParameter("file_name", OpenApiTypes.STR, description="What the file of a raw body is called.")
     )
     parameters += [
-        OpenApiParameter("Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[202]),
-        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[202]),
+        OpenApiParameter(
+            "Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[202], description="The import."
+        ),
+        OpenApiParameter(
+            "Retry-After",
+            OpenApiTypes.INT,
+            OpenApiParameter.HEADER,
+            response=[202],
+            description="Seconds until it is worth asking again.",
+        ),
     ]
     return extend_schema(
         parameters=parameters,
@@ -133,7 +169,9 @@ def upload_schema(**how: Any) -> Any:
         summary="List imports",
         description="Your own, or all of them if you may see those of others.",
         parameters=[
-            OpenApiParameter("state", OpenApiTypes.STR, enum=Import.State.values),
+            OpenApiParameter(
+                "state", OpenApiTypes.STR, enum=Import.State.values, description="Only imports in this state."
+            ),
             OpenApiParameter("sha256", OpenApiTypes.STR, description="Imports of the file with this SHA-256, in hex."),
         ],
         responses={200: ImportDocument(many=True), **problems()},
