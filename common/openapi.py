@@ -78,7 +78,8 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
-    statuses = {406, 429, *({413, 415} if method in WRITES else ())}
+    formats = any(parameter["name"] == "format" for parameter in operation.get("parameters", ()))
+    statuses = {406, 429, *({413, 415} if method in WRITES else ()), *({404} if formats else ())}
     for status in sorted(statuses - {int(known) for known in operation["responses"]}):
         operation["responses"][str(status)] = {
             "description": MEANINGS[status],

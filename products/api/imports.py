@@ -10,12 +10,13 @@ from django.core.files.storage import default_storage
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
-from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Scope, User
+from common.bodies import ShallowJSONParser
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import NewestFirst
@@ -36,7 +37,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
         "type": "string",
         "enum": Import.Mode.values,
         "default": "upsert",
-        "description": "`upsert` creates and changes, `update` only changes, `create` only creates, `sync` also deactivates what the file lacks.",
+        "description": "`sync` does what `upsert` does, and deactivates what the file lacks.",
     },
     "on_error": {
         "type": "string",
@@ -184,7 +185,7 @@ class ImportViewSet(GenericViewSet):
     queryset = Import.objects.all()
     serializer_class = ImportDocument
     pagination_class = NewestFirst
-    parser_classes = [MultiPartParser, JSONParser, bodies.CsvParser, bodies.BytesParser]
+    parser_classes = [MultiPartParser, ShallowJSONParser, bodies.CsvParser, bodies.BytesParser]
     required_scopes = {
         "list": {Scope.READ, Scope.IMPORT},
         "retrieve": {Scope.READ, Scope.IMPORT},
@@ -198,7 +199,7 @@ class ImportViewSet(GenericViewSet):
     def get_parsers(self) -> list[BaseParser]:
         # Asked before the action is known, other than by the schema.
         action = getattr(self, "action", None) or self.action_map.get((self.request.method or "").lower())
-        return super().get_parsers() if action == "create" else [JSONParser()]
+        return super().get_parsers() if action == "create" else [ShallowJSONParser()]
 
     def list(self, request: Request) -> Response:
         refuse_unknown(request, ["state", "sha256"])
@@ -324,4 +325,6 @@ def _import_upload(request: Request) -> Import:
 
 
 def _options(*sources: Mapping[str, str]) -> ImportOptions:
+    for source in sources:  # each for itself: what another one outweighs is not let through unread
+        ImportOptions.parse({name: source[name] for name in OPTIONS if name in source})
     return ImportOptions.parse({name: source[name] for source in sources for name in OPTIONS if name in source})

@@ -27,6 +27,8 @@ class TextField(serializers.CharField):
         super().__init__(trim_whitespace=False, **options)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
+        if not isinstance(data, str) and data is not None and data is not serializers.empty:
+            self.fail("invalid")  # a number is not quietly taken for its digits
         return "" if data == "" else super().run_validation(data)
 
 
@@ -245,7 +247,7 @@ class FileHeaders(serializers.Serializer):
     """The header row of a file."""
 
     headers = serializers.ListField(
-        child=serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=MAX_FIELD),
+        child=TextField(allow_blank=True, max_length=MAX_FIELD),
         max_length=MAX_COLUMNS,
         help_text="As they stand in the file, in its order.",
     )
