@@ -9,7 +9,9 @@ which columns a file must have for a mapping to fit.
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,9 @@ def _one_connection() -> Iterator[None]:
     yield
     for signal in (request_started, request_finished):
         signal.connect(close_old_connections)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the file of an upload that is refused is closed when it is forgotten: now
+        gc.collect()
 
 
 @pytest.fixture
