@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "django_celery_results",
     "django_structlog",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "rest_framework",
 ]
 
@@ -87,6 +88,7 @@ MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
     "odata.csp.LiveServerCSPMiddleware",
     "common.middleware.ProblemMiddleware",
+    "common.bodies.JsonLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -329,7 +331,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["common.bodies.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "common.problems.exception_handler",
@@ -344,6 +346,11 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {"ProductChangeAction": "products.models.ProductChange.Action"},
+    "SWAGGER_UI_DIST": "SIDECAR",  # from our own static files: no foreign host
+    "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "persistAuthorization": False},
+    "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.openapi.complete"],
 }
 
 # --- imports -----------------------------------------------------------------------------------
