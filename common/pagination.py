@@ -35,7 +35,7 @@ class KeysetPages(CursorPagination):
             # NotFound: it does not decode. The others: it decodes to what is no key of this table.
             if self.cursor_query_param not in request.query_params:
                 raise
-            raise _foreign_cursor() from None
+            raise foreign_cursor() from None
 
     def decode_cursor(self, request: Request) -> Any:
         """The cursor of this request. Raises ValueError: letters that base64 would skip are refused too."""
@@ -54,7 +54,8 @@ class KeysetPages(CursorPagination):
         return int(raw)
 
 
-def _foreign_cursor() -> InvalidInputError:
+def foreign_cursor() -> InvalidInputError:
+    """For a cursor that the list at hand did not give out."""
     return InvalidInputError(
         "`cursor` is not one that this list gave out. Follow `next` and `previous` as they are, "
         "or leave `cursor` away to start at the first page.",
@@ -110,7 +111,43 @@ class KeyPages(KeysetPages):
             side, _, key = b64decode(text, validate=True).decode().partition(":")
             number = int(key)
         except ValueError:
-            raise _foreign_cursor() from None
+            raise foreign_cursor() from None
         if side not in ("after", "before") or not -(2**63) <= number < 2**63:
-            raise _foreign_cursor()
+            raise foreign_cursor()
         return (number, None) if side == "after" else (None, number)
+
+
+class Feed(Protocol):
+    """Entries that are only ever added at the end, with places between them. The text of a place is a cursor."""
+
+    def read(self, *, after: str | None, limit: int) -> tuple[list[Any], str | None]:
+        """Up to `limit` entries after a place, and the place to go on from; None where nothing will ever follow.
+        Raises ValueError for what is no place of this feed."""
+
+
+class FeedPages(KeysetPages):
+    """Pages of a `Feed`, forwards only. `next` is there at the end, too, where more may come: asked again later, it
+    leads to what came since."""
+
+    def paginate_queryset(self, feed: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """One page of `feed`. Raises InvalidInputError."""
+        self.base_url: str = request.build_absolute_uri()
+        limit = self.get_page_size(request)
+        try:
+            found, self._next = feed.read(after=request.query_params.get(self.cursor_query_param), limit=limit)
+        except ValueError:
+            raise foreign_cursor() from None
+        return list(found)
+
+    def get_next_link(self) -> str | None:
+        """Where the entries after this page are, or will be."""
+        return self.link_to(self.base_url, self._next) if self._next is not None else None
+
+    def get_previous_link(self) -> None:
+        """Nobody reads a feed backwards."""
+        return
+
+    @classmethod
+    def link_to(cls, url: str, place: str) -> str:
+        """The address that goes on from a place."""
+        return str(replace_query_param(url, cls.cursor_query_param, place))

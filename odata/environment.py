@@ -112,6 +112,14 @@ SETTINGS: tuple[Setting, ...] = (
         "How long events, deliveries and attempts are kept, also those that wait for an endpoint that is off.",
         minimum=1,
     ),
+    Setting(
+        "WEBHOOK_SECRET_KEYS",
+        "list",
+        "",
+        "Fernet keys that encrypt the secrets of webhooks in the database: the first encrypts, all decrypt. Unset: one "
+        "is made once and kept in ODATA_HOME/webhook_secret_keys.",
+        secret=True,
+    ),
     # the first start
     Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
     Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),

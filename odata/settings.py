@@ -15,7 +15,7 @@ from odata.connections import broker_address, database_config, redis_address
 from odata.embedded.places import Places
 from odata.environment import SETTINGS
 from odata.logs import logging_config
-from odata.secret_key import read_or_make_secret_key
+from odata.secret_key import is_fernet_key, read_or_make_secret_key, read_or_make_webhook_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 load_dotenv(BASE_DIR / ".env")
@@ -291,6 +291,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
     "remove-expired-uploads": {"task": "products.tasks.remove_expired_uploads", "schedule": 3600},
+    "push-changes": {"task": "products.tasks.push_changes", "schedule": 5, "options": {"expires": 20}},
     "keep-webhook-days": {"task": "webhooks.tasks.keep_days", "schedule": 3600},
     "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
 }
@@ -319,6 +320,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"ProductChangeAction": "products.models.ProductChange.Action"},
 }
 
 # --- imports -----------------------------------------------------------------------------------
@@ -335,6 +337,25 @@ LIVE_SOCKETS_PER_USER = ENV["LIVE_SOCKETS_PER_USER"]
 # --- webhooks ----------------------------------------------------------------------------------
 
 WEBHOOK_RETENTION_DAYS = ENV["WEBHOOK_RETENTION_DAYS"]
+
+
+def webhook_secret_keys() -> list[str]:
+    """None where there is a problem: what a key of this process alone encrypted would be lost with it."""
+    try:
+        keys: list[str] = ENV["WEBHOOK_SECRET_KEYS"] or read_or_make_webhook_keys(PLACES).split(",")
+    except OSError as error:
+        problem = f"is {ODATA_HOME}, where {error.filename} can't be read or written: {error.strerror}"
+        SETTING_PROBLEMS.append(SettingError("ODATA_HOME", problem))
+        return []
+    keys = [key.strip() for key in keys]
+    if not all(map(is_fernet_key, keys)):
+        problem = "is (hidden) and must be Fernet keys, each the URL-safe base64 of 32 bytes, with commas between them"
+        SETTING_PROBLEMS.append(SettingError("WEBHOOK_SECRET_KEYS", problem))
+        return []
+    return keys
+
+
+WEBHOOK_SECRET_KEYS = webhook_secret_keys()
 
 # --- logs --------------------------------------------------------------------------------------
 

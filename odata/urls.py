@@ -19,6 +19,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("", include("products.urls")),
+    path("", include("webhooks.urls")),
     path("", include("accounts.urls")),
     path("", include("products.page_urls")),
 ]

@@ -15,13 +15,14 @@ from django.db.models.lookups import Exact
 from psycopg.errors import LockNotAvailable
 
 from common.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from products import events, pushing
 from products.importing.columns import COLUMNS, DESCRIPTION, NAME, SKU, STATUS, Layout
 from products.importing.rows import ProductRow, RowError
 from products.importing.validator import make_validator
 from products.models import Import, Product, ProductChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from accounts.models import User
 
@@ -174,7 +175,8 @@ def _differs(old: object, new: object) -> bool:
 def _record(
     product: Product, action: ProductChange.Action, previous: dict[str, Any] | None, actor: User | None
 ) -> None:
-    ProductChange.objects.create(
+    """The history, and the event, of one change."""
+    change = ProductChange.objects.create(
         product_id=product.pk,
         sku=product.sku,
         action=action,
@@ -182,6 +184,7 @@ def _record(
         previous=previous,
         actor_id=actor.pk if actor else None,
     )
+    events.product_changed(product, change, actor)
 
 
 # --- many products -----------------------------------------------------------------------------
@@ -212,7 +215,7 @@ def delete_products(products: QuerySet[Product], *, actor: User | None, import_:
     """Delete the products of a query set; returns how many. Raises ConflictError while an import merges.
     The history names `import_` where that is what does it."""
     chosen, parameters = _ids_of(products)
-    return _write_many(DELETE_MANY.format(chosen=chosen), [*parameters, *_who(actor, import_)])
+    return _write_many(DELETE_MANY.format(chosen=chosen), parameters, actor, import_)
 
 
 def set_status(products: QuerySet[Product], status: str, *, actor: User | None, import_: Import | None = None) -> int:
@@ -220,21 +223,23 @@ def set_status(products: QuerySet[Product], status: str, *, actor: User | None, 
     Raises ConflictError while an import merges. The history names `import_` as above."""
     status = Product.Status(status)
     chosen, parameters = _ids_of(products)
-    return _write_many(SET_STATUS.format(chosen=chosen), [status, *parameters, status, *_who(actor, import_)])
-
-
-def _who(actor: User | None, import_: Import | None) -> list[Any]:
-    return [actor and actor.pk, import_ and import_.pk]
+    return _write_many(SET_STATUS.format(chosen=chosen), [status, *parameters, status], actor, import_)
 
 
 def _ids_of(products: QuerySet[Product]) -> tuple[str, tuple[Any, ...]]:
     return products.order_by().values("pk").query.sql_with_params()
 
 
-def _write_many(statement: str, parameters: list[Any]) -> int:
+def _write_many(statement: str, parameters: Iterable[Any], actor: User | None, import_: Import | None) -> int:
+    """Returns how many products changed. Those who want to know are told, or will be by the import when it ends."""
     with transaction.atomic(), _own_catalogue(), connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return int(cursor.rowcount)
+        before = pushing.last_change()
+        who = (actor.pk if actor else None, import_.pk if import_ else None)
+        cursor.execute(statement, [*parameters, *who])
+        changed = int(cursor.rowcount)
+        if import_ is None:
+            pushing.request(None, actor, after=before, total=changed)
+        return changed
 
 
 @contextmanager

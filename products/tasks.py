@@ -8,13 +8,14 @@ import os
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 from django.core.files.storage import default_storage
 from kombu.exceptions import OperationalError as QueueError
 
 from common.errors import ConflictError, NotFoundError
+from products import pushing
 from products.importing import bulk, lease, pipeline, receiver, stager, undoer, uploads
 from products.importing.options import FileFormat, ImportOptions
 from products.models import Import, Upload
@@ -111,3 +112,21 @@ def sweep_imports() -> None:
     for import_id in lease.sweep():
         dispatch(import_id)
     stager.drop_abandoned()
+
+
+@shared_task
+def push_changes() -> None:
+    """Tell of many changes those who want to hear of each. A message that comes twice finds nothing to do."""
+    pushing.remove_expired()
+    pushing.push_all()
+
+
+def _push_soon(**kwargs: Any) -> None:
+    """Beat would do it within seconds."""
+    try:
+        push_changes.apply_async(retry=False)
+    except (QueueError, OSError) as error:
+        logger.info("push_not_dispatched: %s", error)
+
+
+pushing.requested.connect(_push_soon)

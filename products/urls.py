@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path
 
+from products.api.change_feed import ChangeFeedView
 from products.api.changes import ChangesViewSet
 from products.api.exports import ExportViewSet
 from products.api.history import HistoryViewSet
@@ -55,6 +56,7 @@ urlpatterns = [
         RejectsViewSet.as_view({"get": "download"}),
         name="api-rejects-csv",
     ),
+    path("api/v1/changes/", ChangeFeedView.as_view(), name="api-changes"),
     path("files/", UploadListView.as_view(), name="upload-list"),
     path("files/<str:upload_id>", UploadView.as_view(), name="upload-detail"),
     *with_or_without_slash("products/csv", OriginalImportViewSet, {"post": "create"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from django.conf import settings
 
 from odata.processes import Process, processes
 from products.models import Import, ReportedRow
+from webhooks.event_types import EVENT_TYPES
 
 ROOT: Path = settings.BASE_DIR
 DOCS = ROOT / "docs"
 ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 GLOSSARY = (DOCS / "glossary.md").read_text(encoding="utf-8")
+WEBHOOKS = (DOCS / "webhooks.md").read_text(encoding="utf-8")
 PAGES = sorted(DOCS.rglob("*.md"))
 IMPORTING = ROOT / "products" / "importing"
 
@@ -27,7 +30,7 @@ def events() -> set[str]:
     """Every type of event that the code writes to the outbox."""
     sources = [path for path in (ROOT / "products").rglob("*.py") if "tests" not in path.parts]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    return set(re.findall(r'"((?:import|product)\.[a-z]+ed)"', text))
+    return set(re.findall(r'"((?:import|products?)\.[a-z]+ed)"', text))
 
 
 @pytest.mark.parametrize("module", modules())
@@ -44,6 +47,19 @@ def test_the_architecture_names_every_event() -> None:
     assert events()
     for event in events():
         assert f"`{event}`" in ARCHITECTURE
+
+
+def test_every_event_that_is_written_is_described_and_the_docs_list_them_as_the_code_does() -> None:
+    listed = re.findall(r"^\| `([a-z]+\.[a-z]+|ping)` \| (.*) \|$", WEBHOOKS, re.MULTILINE)
+
+    assert listed == [(each.name, each.sentence) for each in EVENT_TYPES.values()]
+    assert events() <= set(EVENT_TYPES)
+
+
+def test_the_docs_show_the_example_of_the_code() -> None:
+    shown = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", WEBHOOKS, re.MULTILINE | re.DOTALL)]
+
+    assert EVENT_TYPES["product.updated"].example in shown
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.py|[\w/]+/)`", ARCHITECTURE))))

@@ -9,10 +9,12 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.dispatch import Signal
 
 from common.ids import uuid7
-from webhooks.models import Lane
+from webhooks.event_types import refuse_unknown
+from webhooks.models import Delivery, Lane, WebhookEndpoint
 
 committed = Signal()
 """Sent once a transaction that published something is committed."""
@@ -43,11 +45,11 @@ def publish(
     """Tell the endpoints that want events of this type, or that one of them, what happened.
 
     It is part of the current transaction: rolled back, it was never said. Returns the event's id; None if nobody
-    wants to know, and then nothing is written.
+    wants to know, and then nothing is written. Raises ValueError for a type that `event_types` does not have.
     """
+    refuse_unknown(event_type)
     event_id = uuid7()
-    body = {"type": event_type, "timestamp": datetime.now(UTC), "data": data}
-    text = json.dumps(body, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
+    text = as_json({"type": event_type, "timestamp": datetime.now(UTC), "data": data})
     parameters: dict[str, Any] = {"id": event_id, "type": event_type, "body": text, "lane": lane.value}
     parameters["endpoint"] = endpoint_id
     with transaction.atomic(), connection.cursor() as cursor:
@@ -58,13 +60,26 @@ def publish(
     return event_id
 
 
+def as_json(value: Any) -> str:
+    """As it stands in a body: as short as it can be."""
+    return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
+
+
 def is_wanted(event_type: str) -> bool:
     """Whether any endpoint wants events of this type: asked before an event is made that is costly to make."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM webhooks_webhookendpoint WHERE %s = ANY (event_types))", [event_type]
-        )
-        return bool(cursor.fetchone()[0])
+    return wanting(event_type).exists()
+
+
+def wanting(event_type: str) -> QuerySet[WebhookEndpoint]:
+    """The endpoints that want events of this type, also those that are off."""
+    refuse_unknown(event_type)
+    return WebhookEndpoint.objects.filter(event_types__contains=[event_type])
+
+
+def waiting(endpoint_id: uuid.UUID, event_type: str, most: int) -> int:
+    """How many events of this type wait to be delivered to an endpoint; counted up to `most`."""
+    deliveries = Delivery.objects.filter(state="pending", endpoint_id=endpoint_id, event_type=event_type)
+    return deliveries.order_by()[:most].count()
 
 
 def _tell() -> None:

@@ -12,10 +12,11 @@ from django.db.models.functions import Now
 from common.errors import InvalidInputError
 from common.ids import uuid7
 from products import catalogue
-from products.importing.merger import finish, last_change
+from products.importing.merger import finish
 from products.importing.reporter import Reporter
 from products.importing.settler import take_catalogue
 from products.models import Import, Product
+from products.pushing import last_change
 from products.selection import Selection
 
 if TYPE_CHECKING:

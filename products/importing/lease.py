@@ -20,10 +20,10 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from common.errors import ConflictError
+from products import events
 from products.importing.receiver import set_failed_file_aside
 from products.models import Import, ReportedRow
-from products.progress import document, publish
-from webhooks import outbox
+from products.progress import publish
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def claim(import_id: uuid.UUID, worker: str) -> Import | None:
     if not applies_check:
         ReportedRow.objects.filter(source_import=import_).delete()
     if import_.attempt == 1:
-        outbox.publish("import.started", dict(document(import_)))
+        events.import_happened("import.started", import_)
     return import_
 
 
@@ -281,8 +281,7 @@ def _end(condition: Q, import_id: uuid.UUID, state: Import.State, code: str, mes
         import_ = _read(import_id)
         if import_.undoes_id:  # what it was to undo can be undone another time
             Import.objects.filter(pk=import_.undoes_id, undone_by=import_.pk).update(undone_by=None)
-        event = "import.failed" if state == Import.State.FAILURE else "import.cancelled"
-        outbox.publish(event, dict(document(import_)))
+        events.import_happened("import.failed" if state == Import.State.FAILURE else "import.cancelled", import_)
     publish(import_)
     if state == Import.State.FAILURE:
         _keep_file(import_)

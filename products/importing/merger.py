@@ -8,13 +8,14 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from products import events, pushing
 from products.importing.lease import ImportCancelledError, LeaseLostError, held
 from products.importing.settler import Settler, take_catalogue
 from products.importing.stager import Chunk
 from products.importing.statements import statement
 from products.models import Import
-from products.progress import document
-from webhooks import outbox
+from products.models.catalogue import CurrentTransactionId
+from products.pushing import last_change
 
 MERGE_TRIES = 5
 """For one chunk, while somebody creates products with the skus of its rows."""
@@ -28,13 +29,6 @@ def summarise_history() -> None:
     """Make the history of an import quick to read. For after the commit."""
     with connection.cursor() as cursor:
         cursor.execute(statement("summarise_history"))
-
-
-def last_change() -> int:
-    """The id of the newest entry of the history, or one that comes before all that is still to be written."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(pg_sequence_last_value('products_productchange_id_seq'), 0)")
-        return int(cursor.fetchone()[0])
 
 
 @dataclass
@@ -90,7 +84,7 @@ class Merger(Settler):
 
 
 def finish(import_: Import, **fields: object) -> None:
-    """The final state and its event, for the transaction of the change itself.
+    """The final state and its events, for the transaction of the change itself.
 
     Raises ImportCancelledError or LeaseLostError if the import is no longer ours to finish.
     """
@@ -105,10 +99,11 @@ def finish(import_: Import, **fields: object) -> None:
         staged_attempt=None,
         expires_at=None,
         changes_until=last_change(),
+        changes_transaction=CurrentTransactionId(),
         **fields,
     )
     now = Import.objects.select_related("created_by").get(pk=import_.pk)
     if not changed:
         raise ImportCancelledError if now.cancel_requested_at else LeaseLostError
-    event = "import.undone" if import_.kind == Import.Kind.UNDO else "import.completed"
-    outbox.publish(event, dict(document(now)))
+    pushing.request(now, now.created_by, after=now.changes_after or 0, total=now.products_changed)
+    events.import_happened("import.undone" if import_.kind == Import.Kind.UNDO else "import.completed", now)

@@ -12,12 +12,13 @@ from django.db.models.functions import Now
 
 from common.errors import ConflictError
 from common.ids import uuid7
-from products.importing.merger import finish, last_change
+from products.importing.merger import finish
 from products.importing.reporter import Reporter
 from products.importing.rows import RowError
 from products.importing.settler import take_catalogue
 from products.importing.statements import statement
 from products.models import Import
+from products.pushing import last_change
 
 if TYPE_CHECKING:
     from accounts.models import User

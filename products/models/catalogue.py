@@ -53,6 +53,9 @@ class TransactionIdField(models.BigIntegerField):
     def db_type(self, connection: object) -> str:
         return "xid8"
 
+    def from_db_value(self, value: str | None, *args: object) -> int | None:
+        return None if value is None else int(value)
+
 
 class CurrentTransactionId(models.Func):
     """`pg_current_xact_id()`, as a column's default."""
@@ -120,6 +123,11 @@ class ProductChange(models.Model):
                 OpClass(Lower("sku"), name="text_pattern_ops"),
                 name="change_deleting_sku",
                 condition=models.Q(action="deleted"),
+            ),
+            # For the feed of all changes, which is in the order of transactions. Those of imports lie together: the
+            # import's row says where, so that an import pays nothing for this index.
+            models.Index(
+                fields=["transaction_id", "id"], name="change_by_transaction", condition=models.Q(import_id=None)
             ),
         ]
 

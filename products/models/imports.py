@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from accounts import access
 from common.ids import uuid7
+from products.models.catalogue import TransactionIdField
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
@@ -123,6 +124,8 @@ class Import(models.Model):
     apply_requested_at = models.DateTimeField(null=True)
     changes_after = models.BigIntegerField(null=True, help_text="Its history has ids above this one ...")
     changes_until = models.BigIntegerField(null=True, help_text="... up to this one.")
+    changes_transaction = TransactionIdField(null=True, editable=False)
+    """The transaction that wrote them."""
     undone_by = models.UUIDField(null=True, help_text="The import that undoes this one.")
 
     # who works on it
@@ -151,6 +154,7 @@ class Import(models.Model):
             ),
             models.Index(fields=["created_by", "-id"], name="import_by_owner"),
             models.Index(fields=["sha256"], name="import_by_content"),
+            models.Index(fields=["changes_transaction"], name="import_by_transaction"),
         ]
 
     def __str__(self) -> str:
