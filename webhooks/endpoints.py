@@ -35,8 +35,8 @@ def default_event_types() -> list[str]:
 
 
 @transaction.atomic
-def create(fields: Mapping[str, Any], *, actor: User | None, secret: str = "") -> tuple[WebhookEndpoint, str]:
-    """Make an endpoint; returns it with its `v1` secret, which can't be had again ("" if it only signs by `v1a`).
+def create(fields: Mapping[str, Any], *, actor: User | None, secret: str = "") -> tuple[WebhookEndpoint, str | None]:
+    """Make an endpoint; returns it with its `v1` secret, which can't be had again (None if it only signs by `v1a`).
 
     `secret` is one that its receiver knows already; left empty, one is made. Raises InvalidInputError that names
     all bad fields.
@@ -44,15 +44,11 @@ def create(fields: Mapping[str, Any], *, actor: User | None, secret: str = "") -
     values = checked({"event_types": default_event_types(), **fields})
     endpoint = WebhookEndpoint.objects.create(**values, created_by=actor)
     endpoint.refresh_from_db()
-    shown = ""
-    for kind in endpoint.signatures:
-        made = keys.issue(endpoint, kind, secret if kind == SignatureKind.V1 else "")
-        shown = made if kind == SignatureKind.V1 else shown
-    return endpoint, shown
+    return endpoint, secret_in(keys.issue_keys(endpoint, [secret] if secret else []))
 
 
 @transaction.atomic
-def update(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> tuple[WebhookEndpoint, str]:
+def update(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> tuple[WebhookEndpoint, str | None]:
     """Give an endpoint these values; returns it with a new `v1` secret if it had none and signs by it now.
     Raises InvalidInputError that names all bad fields."""
     values = checked(fields)
@@ -63,11 +59,12 @@ def update(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> tuple[Webhoo
             deliveries.begin_anew(endpoint)
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**values, updated_at=Now())
     endpoint.refresh_from_db()
-    shown = ""
-    for kind in set(endpoint.signatures) - {each.kind for each in endpoint.secrets.filter(expires_at=None)}:
-        made = keys.issue(endpoint, kind)
-        shown = made if kind == SignatureKind.V1 else shown
-    return endpoint, shown
+    return endpoint, secret_in(keys.issue_keys(endpoint))
+
+
+def secret_in(issued: list[keys.IssuedKey]) -> str | None:
+    """The `whsec_..` among new keys. What is public of the others can be read at any time."""
+    return next((key.text for key in issued if key.kind == SignatureKind.V1), None)
 
 
 @transaction.atomic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.db.models import QuerySet
@@ -162,9 +163,8 @@ def _filtered(found: QuerySet[Any], request: Request) -> QuerySet[Any]:
 def _visible(request: Request, model: type[Any], row_id: str) -> Any:
     """The row, if there is one and this person may know of it. Raises NotFoundError."""
     try:
-        row = model.objects.visible_to(request.user).filter(pk=row_id).first()
-    except (ValueError, TypeError):
-        row = None
-    if row is None:
-        raise NotFoundError(f"There is no {model._meta.verbose_name} with this id; it may be too old to be kept.")
-    return row
+        return model.objects.visible_to(request.user).get(pk=uuid.UUID(row_id))
+    except (ValueError, model.DoesNotExist):
+        raise NotFoundError(
+            f"There is no {model._meta.verbose_name} with this id that you may see; it may be too old to be kept."
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -110,7 +111,7 @@ class EndpointViewSet(GenericViewSet):
 
     def list(self, request: Request) -> Response:
         refuse_unknown(request)
-        page = self.paginate_queryset(_visible(request)) or []
+        page = self.paginate_queryset(visible_endpoints(request)) or []
         return self.get_paginated_response(endpoint_documents(page))
 
     def create(self, request: Request) -> Response:
@@ -118,7 +119,7 @@ class EndpointViewSet(GenericViewSet):
         secret = fields.pop("secret", "")
         endpoint, shown = endpoints.create(fields, actor=person(request), secret=secret)
         location = reverse("api-endpoint-detail", args=[endpoint.pk])
-        return Response(_made(endpoint, shown), status=201, headers={"Location": location})
+        return Response(made(endpoint, shown), status=201, headers={"Location": location})
 
     def retrieve(self, request: Request, endpoint_id: str) -> Response:
         return Response(endpoint_documents([visible_endpoint(request, endpoint_id)])[0])
@@ -133,7 +134,7 @@ class EndpointViewSet(GenericViewSet):
 
     def _write(self, request: Request, endpoint_id: str, fields: dict[str, Any]) -> Response:
         endpoint, shown = endpoints.update(visible_endpoint(request, endpoint_id), fields)
-        return Response(_made(endpoint, shown))
+        return Response(made(endpoint, shown))
 
     def destroy(self, request: Request, endpoint_id: str) -> Response:
         endpoints.delete(visible_endpoint(request, endpoint_id))
@@ -151,12 +152,8 @@ class EndpointViewSet(GenericViewSet):
         wanted = read_fields(Rotation, request)
         endpoint = visible_endpoint(request, endpoint_id)
         overlap = timedelta(hours=wanted["overlap_hours"])
-        kinds = [wanted["kind"]] if "kind" in wanted else endpoint.signatures
-        shown = ""
-        for kind in kinds:
-            made = keys.rotate(endpoint, kind, overlap)
-            shown = made if kind == SignatureKind.V1 else shown
-        return Response(_made(endpoint, shown))
+        issued = keys.rotate(endpoint, overlap)
+        return Response(made(visible_endpoint(request, endpoint_id), endpoints.secret_in(issued)))
 
     @extend_schema(
         operation_id="webhooks_test",
@@ -201,11 +198,9 @@ class EndpointViewSet(GenericViewSet):
 def visible_endpoint(request: Request, endpoint_id: Any) -> WebhookEndpoint:
     """The endpoint, if there is one and this person may know of it. Raises NotFoundError."""
     try:
-        endpoint = _visible(request).filter(pk=endpoint_id).first()
-    except (ValueError, TypeError):
-        endpoint = None
-    if endpoint is None:
-        raise NotFoundError("There is no webhook endpoint with this id.")
+        endpoint: WebhookEndpoint = visible_endpoints(request).get(pk=uuid.UUID(str(endpoint_id)))
+    except (ValueError, WebhookEndpoint.DoesNotExist):
+        raise NotFoundError("There is no webhook endpoint with this id that you may see.") from None
     return endpoint
 
 
@@ -216,10 +211,12 @@ def read_fields(serializer_class: Any, request: Request) -> dict[str, Any]:
     return dict(serializer.validated_data)
 
 
-def _visible(request: Request) -> Any:
+def visible_endpoints(request: Request) -> Any:
+    """Those that this person may know of."""
     found = WebhookEndpoint.objects.visible_to(request.user)
     return found.select_related("created_by").prefetch_related("secrets")
 
 
-def _made(endpoint: WebhookEndpoint, shown: str) -> dict[str, Any]:
-    return {**endpoint_documents([endpoint])[0], "secret": shown or None}
+def made(endpoint: WebhookEndpoint, shown: str | None) -> dict[str, Any]:
+    """The endpoint with its secret, if there is a new one."""
+    return {**endpoint_documents([endpoint])[0], "secret": shown}

@@ -169,9 +169,6 @@ class MadeEndpoint(EndpointDocument):
 class Rotation(serializers.Serializer):
     """How to change a secret."""
 
-    kind = serializers.ChoiceField(
-        SignatureKind.choices, required=False, help_text="Left out: all that the endpoint signs by."
-    )
     overlap_hours = serializers.IntegerField(
         required=False, min_value=0, max_value=168, default=24, help_text="How long the old secret signs as well."
     )
