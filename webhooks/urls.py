@@ -24,7 +24,7 @@ def endpoint_action(name: str) -> Any:
     )
 
 
-def with_or_without_slash(route: str, actions: dict[str, str]) -> list[Any]:
+def with_or_without_slash(route: str, actions: dict[str, Any]) -> list[Any]:
     """An original path, which is known by both spellings; the schema shows the one without."""
     return [
         path(f"{route}/", OriginalWebhookViewSet.as_view(actions, schema=None)),

@@ -36,7 +36,7 @@ class DeliveryViewSet(GenericViewSet):
     queryset = Delivery.objects.all()
     serializer_class = DeliveryDocument
     pagination_class = NewestFirst
-    required_scopes = dict.fromkeys(("list", "retrieve", "redeliver", "redeliver_many"), {Scope.WEBHOOKS})
+    required_scopes = {key: {Scope.WEBHOOKS} for key in ("list", "retrieve", "redeliver", "redeliver_many")}
 
     @extend_schema(
         operation_id="webhooks_deliveries_list",
@@ -117,7 +117,7 @@ class AttemptViewSet(GenericViewSet):
     queryset = Attempt.objects.all()
     serializer_class = AttemptDocument
     pagination_class = NewestFirst
-    required_scopes = dict.fromkeys(("list", "retrieve"), {Scope.WEBHOOKS})
+    required_scopes = {key: {Scope.WEBHOOKS} for key in ("list", "retrieve")}
 
     @extend_schema(
         operation_id="webhooks_attempts_list",

@@ -93,8 +93,9 @@ class EndpointViewSet(GenericViewSet):
     queryset = WebhookEndpoint.objects.all()
     serializer_class = EndpointDocument
     pagination_class = KeysetPages
-    required_scopes = dict.fromkeys(
-        (
+    required_scopes = {
+        key: {Scope.WEBHOOKS}
+        for key in (
             "list",
             "create",
             "retrieve",
@@ -105,9 +106,8 @@ class EndpointViewSet(GenericViewSet):
             "test",
             "pause",
             "resume",
-        ),
-        {Scope.WEBHOOKS},
-    )
+        )
+    }
 
     def list(self, request: Request) -> Response:
         refuse_unknown(request)

@@ -39,8 +39,8 @@ class OriginalWebhookViewSet(GenericViewSet):
 
     queryset = WebhookEndpoint.objects.all()
     serializer_class = EndpointDocument
-    pagination_class = None  # type: ignore[assignment]  # a plain list, as it was
-    required_scopes = dict.fromkeys(("create", "list_all", "switch", "destroy"), {Scope.WEBHOOKS})
+    pagination_class = None  # a plain list, as it was
+    required_scopes = {key: {Scope.WEBHOOKS} for key in ("create", "list_all", "switch", "destroy")}
 
     @extend_schema(
         operation_id="original_webhooks_create",

@@ -50,7 +50,7 @@ class EndpointFields(serializers.Serializer):
     headers = serializers.DictField(
         child=serializers.CharField(allow_blank=True, max_length=4096, trim_whitespace=False),
         required=False,
-        help_text="Headers of your own for each request, such as an `Authorization`. Stored encrypted, never shown again.",
+        help_text="Headers of your own for each request, such as an `Authorization`. Encrypted, and never shown again.",
     )
     timeout_seconds = serializers.IntegerField(
         required=False, min_value=1, max_value=30, help_text="For a whole attempt."
