@@ -11,8 +11,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from accounts import audit
 from accounts.forms import TokenForm
-from accounts.models import ApiToken, User
+from accounts.models import ApiToken, AuditEntry, User
 
 
 class NamedTimes:
@@ -60,10 +61,10 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
     fields = ("user", "name", "scopes", "expires_at")
     shown_later = ("key", "user", "scope_list", "created_at", "last_used_at", "expires_at")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         """Superusers see everybody's tokens, others their own."""
-        tokens = super().get_queryset(request)
-        return tokens if request.user.is_superuser else tokens.filter(user_id=request.user.pk)
+        tokens: Any = super().get_queryset(request)
+        return tokens.visible_to(request.user)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj is None else ("name", *self.shown_later)
@@ -91,7 +92,17 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
             return
         token, full = ApiToken.issue(obj.user, name=obj.name, scopes=obj.scopes, expires_at=obj.expires_at)
         obj.pk, obj.key_id = token.pk, token.key_id
+        audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes, of=obj.user.username)
         self._show_once(request, full)
+
+    def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
+        audit.record_request(request, "token.revoked", obj, name=obj.name)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            audit.record_request(request, "token.revoked", token, name=token.name)
+        super().delete_queryset(request, queryset)
 
     @staticmethod
     def _show_once(request: HttpRequest, full: str) -> None:
@@ -114,3 +125,24 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
     @admin.display(description="Scopes")
     def scope_list(self, token: ApiToken) -> str:
         return ", ".join(token.scopes)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(admin.ModelAdmin):
+    """What was done, to read and to filter; nobody writes here."""
+
+    show_facets = admin.ShowFacets.NEVER
+    list_display = ("at", "actor_name", "action", "object_type", "object_id", "ip")
+    list_filter = ("action", "at")
+    search_fields = ("actor_name", "object_id", "request_id")
+    fields = ("at", "actor_name", "action", "object_type", "object_id", "details", "ip", "request_id")
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

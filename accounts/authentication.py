@@ -37,6 +37,14 @@ def authenticate_token(full: str) -> ApiToken | None:
     return token
 
 
+def living_token(token_id: int | None) -> ApiToken | None:
+    """The token of this id, with its user, or None if it has been revoked, has expired, or its user is off."""
+    if token_id is None:
+        return None
+    token = ApiToken.objects.select_related("user").filter(pk=token_id, user__is_active=True).first()
+    return None if token is None or token.expired else token
+
+
 def _find(full: str) -> ApiToken | None:
     """The token of this string, expired or not, if its secret is right and its user active."""
     shape = TOKEN_SHAPE.fullmatch(full)

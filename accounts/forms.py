@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import UserCreationForm, UsernameField
+from django.contrib.auth.forms import AuthenticationForm, UserCreationForm, UsernameField
+from django_otp import match_token, user_has_device
 
 from accounts.access import scopes_of
 from accounts.models import ApiToken, Scope, User
@@ -57,3 +58,41 @@ class TokenForm(forms.ModelForm):
         if token.expired:
             raise forms.ValidationError("This lies in the past.", code="past")
         return token.expires_at
+
+
+class OwnTokenForm(TokenForm):
+    """A new token of one's own."""
+
+    class Meta:
+        model = ApiToken
+        fields = ("name", "scopes", "expires_at")
+        widgets = {"expires_at": forms.DateTimeInput(attrs={"type": "datetime-local"})}
+
+
+class LoginForm(AuthenticationForm):
+    """Name, password and, of those who have one, the code of the second factor.
+
+    Nobody is logged in before both are right, so that no session exists which knows only one of them.
+    """
+
+    code = forms.CharField(
+        required=False,
+        max_length=16,
+        label="Code",
+        help_text="Of your second factor, or a recovery code. Leave it empty if you have none.",
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Raise ValidationError unless password and code are right; after a wrong code the next has to wait."""
+        cleaned = super().clean()
+        user: Any = self.get_user()  # django-otp hangs the device on it
+        if user is not None and user_has_device(user):
+            code = cleaned.get("code", "").strip()
+            user.otp_device = match_token(user, code) if code else None  # no code is no guess
+            if user.otp_device is None:
+                raise forms.ValidationError(
+                    "This needs the present code of your second factor. After a wrong one, wait a moment.",
+                    code="second_factor",
+                )
+        return cleaned

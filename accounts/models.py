@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -29,6 +29,14 @@ class Scope(models.TextChoices):
     WEBHOOKS = "webhooks", "Manage webhook endpoints and see their deliveries"
 
 
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def visible_to(self, user: User | AnonymousUser) -> ApiTokenQuerySet:
+        """Everybody's for superusers, for others their own."""
+        if user.is_superuser:
+            return self
+        return self.filter(user=user.pk) if user.is_authenticated else self.none()
+
+
 class ApiToken(models.Model):
     """A key for programs: `odata_<key id>_<secret>`. Only a digest of the secret is stored.
 
@@ -46,6 +54,8 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: it does not expire.")
     last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]
@@ -81,3 +91,43 @@ class ApiToken(models.Model):
 def digest_of(secret: str) -> str:
     """What is stored of a token's secret: its SHA-256 in hex."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class SocketTicket(models.Model):
+    """Lets a program of a token open one WebSocket where it can't send headers, as in a browser.
+
+    In PostgreSQL, not in Valkey: it is gone with its token, and a socket can be opened while the queue is down.
+    Only a digest is stored, as of tokens.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"ticket of {self.token_id}"
+
+
+class AuditEntry(models.Model):
+    """Who did what, from where. Written once: a trigger refuses to change or remove it.
+
+    The actor is no foreign key, since removing a person must not touch what they did.
+    """
+
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    actor_id = models.BigIntegerField(null=True, editable=False)
+    actor_name = models.CharField(max_length=150, blank=True, editable=False)
+    action = models.CharField(max_length=60, editable=False, help_text="A past fact, such as token.issued.")
+    object_type = models.CharField(max_length=60, blank=True, editable=False)
+    object_id = models.CharField(max_length=255, blank=True, editable=False)
+    details = models.JSONField(default=dict, editable=False)
+    request_id = models.CharField(max_length=100, blank=True, editable=False)
+    ip = models.GenericIPAddressField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["action", "-id"], name="audit_by_action")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.object_id}"

@@ -7,9 +7,9 @@ answer in which it could hand over a new cookie, so a session that HTTP would re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
@@ -19,8 +19,9 @@ from django.utils.crypto import constant_time_compare
 from django.utils.http import is_same_domain
 
 from accounts.access import scopes_of
-from accounts.authentication import authenticate_token
+from accounts.authentication import authenticate_token, living_token
 from accounts.models import ApiToken, User
+from accounts.tickets import redeem_ticket
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,19 @@ class Handshake:
     origin: str | None
     authorization: str
     cookies: dict[str, str]
+    ticket: str = field(default="", repr=False)
+    token_id: int | None = None
+    """Of the token whose ticket was redeemed: from then on the socket lives as long as that token does."""
 
     @classmethod
-    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Handshake:
+    def of(cls, headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Handshake:
         texts = {name.decode("latin1").lower(): value.decode("latin1") for name, value in headers}
         return cls(
             host=texts.get("host", ""),
             origin=texts.get("origin"),
             authorization=texts.get("authorization", ""),
             cookies=parse_cookie(texts.get("cookie", "")),
+            ticket=parse_qs(query.decode("latin1")).get("ticket", [""])[0],
         )
 
 
@@ -74,8 +79,18 @@ def origin_allowed(handshake: Handshake) -> bool:
     return _is_our_host(origin, handshake.host) or _is_trusted(origin)
 
 
+def redeem(handshake: Handshake) -> Handshake:
+    """The handshake, with the token of its ticket if it brought one; a ticket that is no good opens nothing."""
+    if not handshake.ticket:
+        return handshake
+    return replace(handshake, token_id=redeem_ticket(handshake.ticket))
+
+
 def identify(handshake: Handshake) -> Caller | None:
     """Who this is by their token or session, or None. A bad token is never saved by a good cookie."""
+    if handshake.ticket:
+        token = living_token(handshake.token_id)
+        return Caller(token.user, token) if token is not None else None
     scheme, _, full = handshake.authorization.partition(" ")
     if scheme.lower() == "bearer":
         token = authenticate_token(full.strip())

@@ -1,16 +1,26 @@
-"""Pages for people who are on their way in."""
+"""Pages for people on their way in, and for what is their own: tokens, the second factor."""
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import login
+from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
+from django_otp import login as verify_session
+from django_otp import match_token
 
-from accounts.forms import FirstAdministratorForm
+from accounts import audit, second_factor
+from accounts.forms import FirstAdministratorForm, OwnTokenForm
+from accounts.models import ApiToken
 from accounts.setup import check_setup_token, create_first_administrator
 
 
@@ -25,5 +35,75 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
         status = 400 if form.errors else 200
         return render(request, "accounts/setup.html", {"form": form}, status=status)
     user = create_first_administrator(form.save(commit=False))
-    login(request, user)
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return redirect(settings.LOGIN_REDIRECT_URL)
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def tokens(request: HttpRequest) -> HttpResponse:
+    """One's own tokens, and a new one, whose secret this answer shows and no other does."""
+    user: Any = request.user
+    form = OwnTokenForm(request.POST if request.method == "POST" else None)
+    form.asker = user
+    full = ""
+    if request.method == "POST" and form.is_valid():
+        asked = form.cleaned_data
+        token, full = ApiToken.issue(user, name=asked["name"], scopes=asked["scopes"], expires_at=asked["expires_at"])
+        audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
+        form = OwnTokenForm()
+    context = {
+        "form": form,
+        "tokens": ApiToken.objects.filter(user=user),
+        "full": full,
+        "url": request.build_absolute_uri("/api/v1/products/"),
+    }
+    return render(request, "accounts/tokens.html", context, status=400 if form.errors else 200)
+
+
+@login_required
+@require_POST
+def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
+    """Remove a token of one's own: from the next request on it opens nothing."""
+    token = get_object_or_404(ApiToken.objects.filter(user=request.user.pk), pk=token_id)
+    audit.record_request(request, "token.revoked", token, name=token.name)
+    token.delete()
+    messages.success(request, f"The token {token.name} is revoked.")
+    return redirect("tokens")
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def two_factor(request: HttpRequest) -> HttpResponse:
+    """Set the second factor up, or remove it."""
+    user: Any = request.user
+    act, code = request.POST.get("act"), request.POST.get("code", "")
+    codes, problem = None, ""
+    if act == "begin" and not second_factor.enrolled(user):
+        second_factor.begin(user)
+    elif act == "confirm" and (device := second_factor.waiting(user)) and not second_factor.enrolled(user):
+        codes = second_factor.confirm(device, code)
+        if codes is None:
+            problem = "This is not its present code. Is the clock of your phone right?"
+        else:
+            verify_session(request, device)
+            audit.record_request(request, "second_factor.set_up", user)
+    elif act == "remove":
+        if match_token(user, code.strip()) is None:
+            problem = "This is not the present code of your second factor. After a wrong one, wait a moment."
+        else:
+            second_factor.remove(user)
+            audit.record_request(request, "second_factor.removed", user)
+    device = None if second_factor.enrolled(user) else second_factor.waiting(user)
+    context = {
+        "enrolled": second_factor.enrolled(user),
+        "required": settings.REQUIRE_SECOND_FACTOR_FOR_STAFF and user.is_staff,
+        "device": device,
+        "qr": mark_safe(second_factor.qr_code(device)) if device else "",  # noqa: S308 (segno escapes)
+        "secret": base64.b32encode(device.bin_key).decode() if device else "",
+        "codes": codes,
+        "problem": problem,
+    }
+    return render(request, "accounts/two_factor.html", context, status=400 if problem else 200)

@@ -50,6 +50,8 @@ class ProblemMiddleware:
             response.status_code = 308  # the slash was missing: a 301 would lose the method and the body
         if isinstance(response, HttpResponse) and response.status_code >= 400 and not response.content:
             response = self._fill(request, response)
+        if response.status_code == 204:
+            del response["Content-Length"]  # RFC 9110, section 8.6: not in a 204, though CommonMiddleware sets it
         if response.status_code == 503:
             forget_unknown_user(request)
         response[REQUEST_ID_HEADER] = known_as

@@ -12,11 +12,13 @@ MEANINGS = {
     401: "No token or session, or one that is not known (any more).",
     403: "The token or account may not do this.",
     404: "There is no such thing, or it is not yours to see.",
+    406: "No answer can be given in the type that the Accept header asks for.",
     409: "It does not fit the present state; `code` says why.",
     410: "It was there, and is not any more.",
     411: "The length of the body has to be said beforehand.",
     413: "The body is larger than this server takes.",
     415: "The body is of a type that is not taken here.",
+    429: "Too many requests; `Retry-After` says in how many seconds to go on.",
     503: "Busy or not available right now; try again later.",
     507: "The file store has no room for this.",
 }
@@ -40,7 +42,7 @@ class Problem(serializers.Serializer):
     detail = serializers.CharField(help_text="What is wrong here, and how to put it right.")
     instance = serializers.CharField(help_text="The path that was asked for.")
     request_id = serializers.CharField(help_text="Names this request in the logs.")
-    errors = FieldProblem(many=True, required=False)  # type: ignore[assignment]  # a field, not the property
+    errors = FieldProblem(many=True, required=False, help_text="Each wrong part of the request, where there are such.")  # type: ignore[assignment]  # a field, not the property
 
 
 def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
@@ -49,3 +51,41 @@ def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
         (status, "application/problem+json"): OpenApiResponse(Problem, description=MEANINGS[status])
         for status in sorted({400, 401, 403, 503, *statuses})
     }
+
+
+# --- what holds for all operations -----------------------------------------------------------------
+
+WRITES = ("post", "put", "patch")
+PAGE_FIELDS = {
+    "next": "Address of the page after this one; null on the last.",
+    "previous": "Address of the page before this one; null on the first.",
+    "results": "What stands on this page, in the order of the list.",
+}
+FORMAT = "Another way to say what the Accept header says: which kind of answer is wanted."
+
+
+def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """drf-spectacular's hook: add what is true of every operation, so that no view has to say it."""
+    for item in result["paths"].values():
+        for method, operation in item.items():
+            _complete_operation(method, operation)
+    for name, schema in result["components"]["schemas"].items():
+        if name.startswith("Paginated"):
+            for field, words in PAGE_FIELDS.items():
+                if field in schema["properties"]:
+                    schema["properties"][field].setdefault("description", words)
+    return result
+
+
+def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    formats = any(parameter["name"] == "format" for parameter in operation.get("parameters", ()))
+    statuses = {406, 429, *({413, 415} if method in WRITES else ()), *({404} if formats else ())}
+    for status in sorted(statuses - {int(known) for known in operation["responses"]}):
+        operation["responses"][str(status)] = {
+            "description": MEANINGS[status],
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "format":
+            parameter.setdefault("description", FORMAT)

@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
-from rest_framework.utils.urls import replace_query_param
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from common.errors import InvalidInputError
@@ -36,6 +37,14 @@ class KeysetPages(CursorPagination):
             if self.cursor_query_param not in request.query_params:
                 raise
             raise foreign_cursor() from None
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """The page, with its neighbours also in the header `Link` (RFC 8288)."""
+        response: Response = super().get_paginated_response(data)
+        first = remove_query_param(self.base_url or "", self.cursor_query_param)
+        links = {"first": first, "next": response.data["next"], "prev": response.data["previous"]}
+        response["Link"] = ", ".join(f'<{url}>; rel="{relation}"' for relation, url in links.items() if url)
+        return response
 
     def decode_cursor(self, request: Request) -> Any:
         """The cursor of this request. Raises ValueError: letters that base64 would skip are refused too."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
 SUBJECTS = {
     "Catalogue": ("products.Product", "products.ProductChange"),
     "Imports": ("products.Import",),
-    "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken"),
+    "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken", "accounts.AuditEntry"),
 }
 """The menu. What is not named here comes after it, under its app's name."""
 
-HIDDEN_APPS = ("django_celery_results",)
+HIDDEN_APPS = ("django_celery_results", "otp_totp", "otp_static")
 """Results of tasks: ours keep none, what they came to is in the imports."""
 
 
@@ -31,6 +34,23 @@ class CatalogueAdminSite(admin.AdminSite):
     index_title = "Dashboard"
     index_template = "admin/dashboard.html"
     enable_nav_sidebar = False  # ours is in templates/admin/base_site.html
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Staff, where the operator asks for it only with a second factor. All pages of the admin ask here."""
+        verified = not settings.REQUIRE_SECOND_FACTOR_FOR_STAFF or request.user.is_verified()  # type: ignore[union-attr]
+        return super().has_permission(request) and verified
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """One page to log in for all, which asks for the second factor; who lacks one is led to set it up."""
+        if not request.user.is_authenticated:
+            from django.contrib.auth.views import redirect_to_login
+
+            return redirect_to_login(request.GET.get("next", reverse("admin:index")))
+        if self.has_permission(request):
+            return redirect("admin:index")
+        if not request.user.is_staff:
+            raise PermissionDenied("Your account may not see the admin. Log in as somebody who may.")
+        return redirect("two-factor")
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)

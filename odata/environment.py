@@ -79,7 +79,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("DATABASE_POOL_SIZE", "int", "20", "Connections that a web process keeps open.", minimum=1),
     Setting("DATABASE_POOL_OVERFLOW", "int", "30", "Connections it may open beyond these.", minimum=0),
-    Setting("DATABASE_POOL_TIMEOUT", "int", "5", "Seconds to wait for a free one before answering 503.", minimum=1),
+    Setting("DATABASE_POOL_TIMEOUT", "int", "4", "Seconds to wait for a free one before answering 503.", minimum=1),
     Setting("WEB_STATEMENT_TIMEOUT", "int", "15", "Seconds after which a web request's statement is ended.", minimum=1),
     Setting(
         "REDIS_URL",
@@ -91,6 +91,19 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("CELERY_BROKER_URL", "str", "", "The queue, where it is not REDIS_URL.", secret=True),
     Setting("CELERY_RESULT_BACKEND", "str", "django-db", "Where the results of tasks are kept."),
+    # people
+    Setting(
+        "LOGIN_FAILURE_LIMIT", "int", "10", "Bad passwords for one name from one address before a lock.", minimum=1
+    ),
+    Setting("LOGIN_LOCK_MINUTES", "int", "15", "How long such a lock lasts.", minimum=1),
+    Setting("REQUIRE_SECOND_FACTOR_FOR_STAFF", "bool", "false", "Staff see the admin only with a second factor."),
+    Setting(
+        "PROXY_COUNT",
+        "int",
+        "0",
+        "Proxies in front of the web server that each add to X-Forwarded-For. 0: the header is not believed.",
+        minimum=0,
+    ),
     # imports
     Setting("IMPORT_BATCH_SIZE", "int", "50000", "Rows that are merged into the catalogue at a time.", minimum=1),
     Setting("IMPORT_MAX_BYTES", "int", "5000000000", "Size of the largest file taken, in bytes.", minimum=1),

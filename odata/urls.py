@@ -7,6 +7,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from odata import health
+from odata.api_pages import RedocPage, SwaggerPage
 
 handler400 = "common.problems.bad_request"
 handler403 = "common.problems.permission_denied"
@@ -18,6 +19,8 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("admin/", admin.site.urls),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SwaggerPage.as_view(), name="api-docs"),
+    path("api/redoc/", RedocPage.as_view(), name="api-redoc"),
     path("", include("products.urls")),
     path("", include("webhooks.urls")),
     path("", include("accounts.urls")),

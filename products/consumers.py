@@ -26,7 +26,7 @@ from django.db import Error as DatabaseError
 from django.db.models.functions import Now
 
 from accounts.models import Scope
-from accounts.sockets import Caller, Handshake, identify, origin_allowed
+from accounts.sockets import Caller, Handshake, identify, origin_allowed, redeem
 from products import progress
 from products.hub import HUB, DatabaseThreads, Feed, ImportGoneError, Snapshot
 from products.models import Import
@@ -106,7 +106,7 @@ class ImportConsumer(AsyncWebsocketConsumer):
                 self._showing.cancel()
 
     async def connect(self) -> None:
-        handshake = Handshake.of(self.scope["headers"])
+        handshake = Handshake.of(self.scope["headers"], self.scope.get("query_string", b""))
         if not origin_allowed(handshake):
             await self.close()  # answered as 403, before there is a socket
             return
@@ -128,6 +128,7 @@ class ImportConsumer(AsyncWebsocketConsumer):
 
     async def _show_until_over(self, handshake: Handshake) -> None:
         try:
+            handshake = await AUTHORISERS.run(redeem, handshake)
             caller, document = await self._authorise(handshake)
             with SEATS.taken_by(caller.user.pk), HUB.watching(document) as feed:
                 await self._show(feed, handshake)

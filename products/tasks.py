@@ -15,6 +15,7 @@ from django.core.files.storage import default_storage
 from kombu.exceptions import OperationalError as QueueError
 
 from common.errors import ConflictError, NotFoundError
+from common.stopping import stopping
 from products import pushing
 from products.importing import bulk, lease, pipeline, receiver, stager, undoer, uploads
 from products.importing.options import FileFormat, ImportOptions
@@ -90,8 +91,10 @@ def dispatch(import_id: uuid.UUID) -> None:
 
 @shared_task(bind=True)
 def run_import(self: Task, import_id: str) -> None:
-    """Do one import. A message that comes twice, or late, finds nothing to do."""
-    pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}")
+    """Do one import. A message that comes twice, or late, finds nothing to do; one that comes to a worker which stops,
+    or is stopped over it, goes to another worker."""
+    if stopping() or not pipeline.run(uuid.UUID(import_id), worker=f"{self.request.hostname}:{os.getpid()}"):
+        dispatch(uuid.UUID(import_id))
 
 
 @shared_task

@@ -96,3 +96,19 @@ def test_anybody_may_read_it() -> None:
 
     assert answer.status_code == 200
     assert answer.json()["openapi"] == "3.1.1"
+
+
+def test_every_parameter_and_field_is_described(schema: dict[str, Any]) -> None:
+    silent = [
+        f"{name} ?{parameter['name']}"
+        for name, operation in operations(schema)
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    ]
+    silent += [
+        f"{name}.{field}"
+        for name, component in schema["components"]["schemas"].items()
+        for field, told in component.get("properties", {}).items()
+        if not told.get("description")
+    ]
+    assert silent == []

@@ -18,21 +18,14 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from common.errors import InvalidInputError, ServiceError, TooLargeError
+from common.bodies import LengthRequiredError
+from common.errors import InvalidInputError, TooLargeError
 
 CHUNK = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a multipart body may hold beside the file: the other fields and the boundaries."""
 UNNAMED = "upload.csv"
 JSON = "application/json"
-
-
-class LengthRequiredError(ServiceError):
-    """The body's length was not said beforehand (RFC 9110, section 15.5.12)."""
-
-    status = 411
-    code = "length_required"
-    title = "The length of the body is required"
 
 
 class _StreamParser(BaseParser):

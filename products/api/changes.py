@@ -42,18 +42,20 @@ class Field(models.TextChoices):
 class FieldChangeDocument(serializers.Serializer):
     """A value before and after; null where there was or is no product."""
 
-    old = serializers.JSONField(allow_null=True)
-    new = serializers.JSONField(allow_null=True)
+    old = serializers.JSONField(allow_null=True, help_text="The value before; null where there was no product.")
+    new = serializers.JSONField(allow_null=True, help_text="The value after; null where there is none any more.")
 
 
 class ChangeDocument(serializers.Serializer):
     """What changes in one product."""
 
     line_number = serializers.IntegerField(allow_null=True, help_text="Of the file; null where the file lacks it.")
-    sku = serializers.CharField()
-    action = serializers.ChoiceField(Action.choices)
+    sku = serializers.CharField(help_text="Names the product.")
+    action = serializers.ChoiceField(Action.choices, help_text="What becomes of the product.")
     version = serializers.IntegerField(help_text="The product's version after the change.")
-    fields = serializers.DictField(child=FieldChangeDocument())  # type: ignore[assignment]  # a field, not the property
+    fields = serializers.DictField(
+        child=FieldChangeDocument(), help_text="Each field that changes: its value before and after."
+    )  # type: ignore[assignment]  # a field, not the property
 
 
 @extend_schema(tags=["imports"])

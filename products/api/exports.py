@@ -65,7 +65,9 @@ class ExportViewSet(GenericViewSet):
     required_scopes = {"csv": {Scope.READ}, "xlsx": {Scope.READ}}
 
     def get_renderers(self) -> list[BaseRenderer]:
-        return [CsvRenderer() if self.action == "csv" else XlsxRenderer(), *super().get_renderers()]
+        # By the address and not the action: a method that is not taken here has none, and is to be told so.
+        csv = "csv" in self.action_map.values()
+        return [CsvRenderer() if csv else XlsxRenderer(), *super().get_renderers()]
 
     @extend_schema(
         operation_id="products_export_csv",

@@ -23,24 +23,28 @@ from products.models import Import, ProductChange
 class ChangingImport(serializers.Serializer):
     """The import that made a change."""
 
-    id = serializers.UUIDField()
+    id = serializers.UUIDField(help_text="Names the import.")
     file_name = serializers.CharField(allow_null=True, help_text="Null where you may not see the import.")
 
 
 class ProductHistoryEntry(serializers.Serializer):
     """One change of the product."""
 
-    action = serializers.ChoiceField(ProductChange.Action.choices)
+    action = serializers.ChoiceField(ProductChange.Action.choices, help_text="What became of the product.")
     version = serializers.IntegerField(help_text="The product's version after the change.")
-    sku = serializers.CharField()
-    fields = serializers.DictField(child=FieldChangeDocument())  # type: ignore[assignment]  # a field, not the property
+    sku = serializers.CharField(help_text="As it was spelled at that time.")
+    fields = serializers.DictField(
+        child=FieldChangeDocument(), help_text="Each field that changed: its value before and after."
+    )  # type: ignore[assignment]  # a field, not the property
     changed_by = serializers.CharField(allow_null=True, help_text="Username; null for nobody, or nobody any more.")
-    changed_at = serializers.DateTimeField()
+    changed_at = serializers.DateTimeField(help_text="When, in UTC.")
     line_number = serializers.IntegerField(allow_null=True, help_text="Of the import's file.")
 
 
 # `import` is no name in Python.
-ProductHistoryEntry._declared_fields["import"] = ChangingImport(allow_null=True)
+ProductHistoryEntry._declared_fields["import"] = ChangingImport(
+    allow_null=True, help_text="The import that made the change; null if it was made by hand."
+)
 
 
 @extend_schema(tags=["products"])

@@ -10,13 +10,14 @@ from django.core.files.storage import default_storage
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
-from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
 from accounts.models import Scope, User
+from common.bodies import ShallowJSONParser
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import NewestFirst
@@ -34,15 +35,35 @@ from products.tasks import apply_import, import_upload, start_import, undo_impor
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
 OPTION_FIELDS: dict[str, dict[str, Any]] = {
-    "mode": {"type": "string", "enum": Import.Mode.values, "default": "upsert"},
-    "on_error": {"type": "string", "enum": Import.OnError.values, "default": "skip"},
+    "mode": {
+        "type": "string",
+        "enum": Import.Mode.values,
+        "default": "upsert",
+        "description": "`sync` does what `upsert` does, and deactivates what the file lacks.",
+    },
+    "on_error": {
+        "type": "string",
+        "enum": Import.OnError.values,
+        "default": "skip",
+        "description": "What a bad row does: be left out and reported, or stop the import.",
+    },
     "max_rejects": {
         "type": "string",
         "default": "100,10%",
         "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
     },
-    "duplicates": {"type": "string", "enum": Import.Duplicates.values, "default": "last"},
-    "empty_cells": {"type": "string", "enum": Import.EmptyCells.values, "default": "keep"},
+    "duplicates": {
+        "type": "string",
+        "enum": Import.Duplicates.values,
+        "default": "last",
+        "description": "Which row counts where a sku stands in several.",
+    },
+    "empty_cells": {
+        "type": "string",
+        "enum": Import.EmptyCells.values,
+        "default": "keep",
+        "description": "What an empty cell does to a product that exists: keep its value, or clear it.",
+    },
     "max_deactivated": {
         "type": "string",
         "default": "10%",
@@ -66,7 +87,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
 FORM = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary"}, **OPTION_FIELDS},
+    "properties": {"file": {"type": "string", "format": "binary", "description": "The file."}, **OPTION_FIELDS},
 }
 UPLOAD = {
     "type": "object",
@@ -103,13 +124,29 @@ ACCEPTED = OpenApiResponse(
 
 def upload_schema(**how: Any) -> Any:
     """How the schema shows an upload, by whichever path."""
-    parameters = [OpenApiParameter(name, {**field}, OpenApiParameter.QUERY) for name, field in OPTION_FIELDS.items()]
+    parameters = [
+        OpenApiParameter(
+            name,
+            {key: value for key, value in field.items() if key != "description"},
+            OpenApiParameter.QUERY,
+            description=field.get("description", ""),
+        )
+        for name, field in OPTION_FIELDS.items()
+    ]
     parameters.append(
         OpenApiParameter("file_name", OpenApiTypes.STR, description="What the file of a raw body is called.")
     )
     parameters += [
-        OpenApiParameter("Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[202]),
-        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[202]),
+        OpenApiParameter(
+            "Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[202], description="The import."
+        ),
+        OpenApiParameter(
+            "Retry-After",
+            OpenApiTypes.INT,
+            OpenApiParameter.HEADER,
+            response=[202],
+            description="Seconds until it is worth asking again.",
+        ),
     ]
     return extend_schema(
         parameters=parameters,
@@ -135,7 +172,9 @@ def upload_schema(**how: Any) -> Any:
         summary="List imports",
         description="Your own, or all of them if you may see those of others.",
         parameters=[
-            OpenApiParameter("state", OpenApiTypes.STR, enum=Import.State.values),
+            OpenApiParameter(
+                "state", OpenApiTypes.STR, enum=Import.State.values, description="Only imports in this state."
+            ),
             OpenApiParameter("sha256", OpenApiTypes.STR, description="Imports of the file with this SHA-256, in hex."),
         ],
         responses={200: ImportDocument(many=True), **problems()},
@@ -148,7 +187,7 @@ class ImportViewSet(GenericViewSet):
     queryset = Import.objects.all()
     serializer_class = ImportDocument
     pagination_class = NewestFirst
-    parser_classes = [MultiPartParser, JSONParser, bodies.CsvParser, bodies.BytesParser]
+    parser_classes = [MultiPartParser, ShallowJSONParser, bodies.CsvParser, bodies.BytesParser]
     required_scopes = {
         "list": {Scope.READ, Scope.IMPORT},
         "retrieve": {Scope.READ, Scope.IMPORT},
@@ -162,7 +201,7 @@ class ImportViewSet(GenericViewSet):
     def get_parsers(self) -> list[BaseParser]:
         # Asked before the action is known, other than by the schema.
         action = getattr(self, "action", None) or self.action_map.get((self.request.method or "").lower())
-        return super().get_parsers() if action == "create" else [JSONParser()]
+        return super().get_parsers() if action == "create" else [ShallowJSONParser()]
 
     def list(self, request: Request) -> Response:
         refuse_unknown(request, ["state", "sha256"])
@@ -288,4 +327,6 @@ def _import_upload(request: Request) -> Import:
 
 
 def _options(*sources: Mapping[str, str]) -> ImportOptions:
+    for source in sources:  # each for itself: what another one outweighs is not let through unread
+        ImportOptions.parse({name: source[name] for name in OPTIONS if name in source})
     return ImportOptions.parse({name: source[name] for source in sources for name in OPTIONS if name in source})

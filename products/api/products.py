@@ -44,9 +44,11 @@ FILTERS = [
         "search", OpenApiTypes.STR, description="Only products with all these words in their sku or name."
     ),
     OpenApiParameter(
-        "changed_since", OpenApiTypes.DATE, description="Only products created or changed since this day began, in UTC."
+        "changed_since",
+        OpenApiTypes.STR,
+        description="Only products created or changed since this day began, in UTC, such as `2026-11-25`.",
     ),
-    OpenApiParameter("import", OpenApiTypes.UUID, description="Only products that this import changed."),
+    OpenApiParameter("import", OpenApiTypes.STR, description="Only products that the import of this id changed."),
     OpenApiParameter(
         "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."
     ),

@@ -56,7 +56,7 @@ class LinePages(KeysetPages):
 class CauseDocument(serializers.Serializer):
     """What some rows have in common. A row may have several causes."""
 
-    code = serializers.CharField()
+    code = serializers.CharField(help_text="Stable name of the rule that was broken.")
     column = serializers.CharField(allow_blank=True, help_text="Empty where the row as a whole is meant.")
     count = serializers.IntegerField(help_text="Rows.")
     lines = serializers.ListField(child=serializers.IntegerField(), help_text=f"The first {report.LINES} of them.")
@@ -67,7 +67,7 @@ class CausesDocument(serializers.Serializer):
     """The causes, most frequent first."""
 
     rows_looked_at = serializers.IntegerField(help_text=f"The first {report.ROWS_LOOKED_AT:,} at most.")
-    results = CauseDocument(many=True)
+    results = CauseDocument(many=True, help_text="The causes, most frequent first.")
 
 
 @extend_schema(tags=["imports"])

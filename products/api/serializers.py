@@ -27,6 +27,8 @@ class TextField(serializers.CharField):
         super().__init__(trim_whitespace=False, **options)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
+        if not isinstance(data, str) and data is not None and data is not serializers.empty:
+            self.fail("invalid")  # a number is not quietly taken for its digits
         return "" if data == "" else super().run_validation(data)
 
 
@@ -54,23 +56,27 @@ class ProductDocument(serializers.Serializer):
     """A product."""
 
     sku = SkuField(help_text="Names the product; upper and lower case count as the same.")
-    name = NameField()
-    description = DescriptionField()
+    name = NameField(help_text="What people call the product.")
+    description = DescriptionField(help_text="Text of any length up to the limit; may be empty.")
     status = StatusField(help_text="Only active products are for sale.")
     attributes = serializers.DictField(help_text="Whatever else is known of the product.")
     version = serializers.IntegerField(help_text="Grows by 1 with each change.")
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
+    created_at = serializers.DateTimeField(help_text="When the product was created, in UTC.")
+    updated_at = serializers.DateTimeField(help_text="When the product last changed, in UTC.")
 
 
 class ProductFields(serializers.Serializer):
     """The fields of a product that a request may give."""
 
     sku = SkuField(required=False, help_text="May be left out; if given, it has to be the product's.")
-    name = NameField()
-    description = DescriptionField(required=False, allow_blank=True)
-    status = StatusField(required=False)
-    attributes = serializers.DictField(required=False)
+    name = NameField(help_text="What people call the product.")
+    description = DescriptionField(
+        required=False, allow_blank=True, help_text="Text of any length up to the limit; may be empty."
+    )
+    status = StatusField(required=False, help_text="Only active products are for sale.")
+    attributes = serializers.DictField(
+        required=False, help_text="Whatever else is known of the product: names and values."
+    )
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if isinstance(data, dict):
@@ -88,7 +94,7 @@ class NewProduct(ProductFields):
 class ProductPatch(ProductFields):
     """The fields of a product to change; what is left out stays."""
 
-    name = NameField(required=False)
+    name = NameField(required=False, help_text="What people call the product.")
 
 
 def refuse_unknown_fields(data: dict[str, Any], known: set[str]) -> None:
@@ -109,93 +115,115 @@ def refuse_unknown_fields(data: dict[str, Any], known: set[str]) -> None:
 class ImportFailure(serializers.Serializer):
     """Why an import failed."""
 
-    code = serializers.CharField()
-    message = serializers.CharField()
+    code = serializers.CharField(help_text="Stable name of the reason.")
+    message = serializers.CharField(help_text="The reason, and how to put it right.")
 
 
 class ImportLinks(serializers.Serializer):
     """Where to go from here: paths of the web server, `socket` of the live server."""
 
-    self = serializers.CharField()
-    cancel = serializers.CharField()
+    self = serializers.CharField(help_text="This import.")
+    cancel = serializers.CharField(help_text="POST here to stop it or to discard a check.")
     apply = serializers.CharField(help_text="For a checked file: apply what was shown.")
     undo = serializers.CharField(help_text="For what was applied: take it back.")
     changes = serializers.CharField(help_text="What it would change or has changed, product by product.")
-    rejects = serializers.CharField()
-    rejects_csv = serializers.CharField()
+    rejects = serializers.CharField(help_text="The rows that were not applied.")
+    rejects_csv = serializers.CharField(help_text="The same as a file to correct and send again.")
     file = serializers.CharField(allow_null=True, help_text="The file as it was uploaded.")
-    page = serializers.CharField()
-    socket = serializers.CharField()
+    page = serializers.CharField(help_text="The page for people.")
+    socket = serializers.CharField(help_text="The WebSocket that sends each snapshot.")
 
 
 class FormatDocument(serializers.Serializer):
     """How the file is read: what its uploader said, and what was found."""
 
-    declared = serializers.DictField()
-    detected = serializers.DictField()
+    declared = serializers.DictField(help_text="What the uploader said of the encoding, delimiter and so on.")
+    detected = serializers.DictField(help_text="What was found in the file.")
 
 
 class ImportDocument(serializers.Serializer):
     """All there is to know of an import: `products.progress.ImportDocument`, for the schema."""
 
-    id = serializers.UUIDField()
+    id = serializers.UUIDField(help_text="Names the import.")
     task_id = serializers.UUIDField(help_text="The same as `id`.")
     version = serializers.IntegerField(help_text="Grows with each snapshot: drop one that is older than what you have.")
-    state = serializers.ChoiceField(Import.State.choices)
-    phase = serializers.ChoiceField(Import.Phase.choices)
-    percent = serializers.FloatField(min_value=0, max_value=100)
+    state = serializers.ChoiceField(
+        Import.State.choices, help_text="Where it is in its life; the last of them are final."
+    )
+    phase = serializers.ChoiceField(Import.Phase.choices, help_text="What the worker is doing while it runs.")
+    percent = serializers.FloatField(
+        min_value=0, max_value=100, help_text="How far the phase is, as a share of the bytes or rows."
+    )
     rows_read = serializers.IntegerField(help_text="The sum of the six that follow, once it has finished.")
-    rows_created = serializers.IntegerField()
-    rows_updated = serializers.IntegerField()
-    rows_unchanged = serializers.IntegerField()
-    rows_rejected = serializers.IntegerField()
+    rows_created = serializers.IntegerField(help_text="Rows that created a product.")
+    rows_updated = serializers.IntegerField(help_text="Rows that changed a product.")
+    rows_unchanged = serializers.IntegerField(help_text="Rows that say what the catalogue said already.")
+    rows_rejected = serializers.IntegerField(help_text="Rows with errors; `links.rejects` lists them.")
     rows_duplicate = serializers.IntegerField(help_text="Rows whose sku stands in another line, which counts.")
     rows_deleted = serializers.IntegerField(help_text="Products that an undo or a bulk change removed.")
     rows_repaired = serializers.IntegerField(help_text="Rows applied after a repair beyond doubt; not in the sum.")
     products_deactivated = serializers.IntegerField(help_text="In mode sync: products that the file lacks.")
-    bytes_read = serializers.IntegerField()
-    bytes_total = serializers.IntegerField()
-    rows_per_second = serializers.IntegerField()
-    eta_seconds = serializers.IntegerField(allow_null=True)
-    heartbeat_at = serializers.DateTimeField(allow_null=True)
+    bytes_read = serializers.IntegerField(help_text="Bytes of the file that have been read.")
+    bytes_total = serializers.IntegerField(help_text="Bytes that the file has.")
+    rows_per_second = serializers.IntegerField(help_text="Rows read in a second, lately.")
+    eta_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Seconds that it will probably take from now; null if not known."
+    )
+    heartbeat_at = serializers.DateTimeField(allow_null=True, help_text="When its worker was last heard of.")
     stalled = serializers.BooleanField(help_text="It runs, but its worker has not been heard of for 10 seconds.")
-    error = ImportFailure(allow_null=True)
-    cancel_requested = serializers.BooleanField()
-    attempt = serializers.IntegerField()
-    kind = serializers.ChoiceField(Import.Kind.choices)
-    file_name = serializers.CharField()
+    error = ImportFailure(allow_null=True, help_text="Why it failed; null if it has not.")
+    cancel_requested = serializers.BooleanField(help_text="Somebody has asked for it to stop.")
+    attempt = serializers.IntegerField(help_text="How many workers have taken it up; more than 1 after one has died.")
+    kind = serializers.ChoiceField(Import.Kind.choices, help_text="A file, an undo or a bulk change.")
+    file_name = serializers.CharField(help_text="What its uploader calls the file.")
     sha256 = serializers.CharField(help_text="Of the file as it was uploaded; empty where there is none.")
-    mode = serializers.ChoiceField(Import.Mode.choices)
-    on_error = serializers.ChoiceField(Import.OnError.choices)
-    max_rejects = serializers.CharField()
-    duplicates = serializers.ChoiceField(Import.Duplicates.choices)
-    empty_cells = serializers.ChoiceField(Import.EmptyCells.choices)
+    mode = serializers.ChoiceField(
+        Import.Mode.choices, help_text="What the file may do: create, update, both, or mirror the catalogue."
+    )
+    on_error = serializers.ChoiceField(
+        Import.OnError.choices, help_text="What a bad row does: be left out, or stop the import."
+    )
+    max_rejects = serializers.CharField(help_text="How many bad rows stop it: a number, a share, or both.")
+    duplicates = serializers.ChoiceField(
+        Import.Duplicates.choices, help_text="Which row counts where a sku stands in several."
+    )
+    empty_cells = serializers.ChoiceField(
+        Import.EmptyCells.choices, help_text="What an empty cell does to a product that exists."
+    )
     max_deactivated = serializers.CharField(help_text="In mode sync.")
     check_first = serializers.BooleanField(help_text="It stops when checked, and waits for the word to apply.")
-    mapping = serializers.DictField(child=serializers.CharField(allow_blank=True))
-    format = FormatDocument()
-    header = serializers.ListField(child=serializers.CharField(allow_blank=True))
-    ignored_columns = serializers.ListField(child=serializers.CharField())
-    checked_at = serializers.DateTimeField(allow_null=True)
+    mapping = serializers.DictField(
+        child=serializers.CharField(allow_blank=True), help_text="Where each column went: header to column."
+    )
+    format = FormatDocument(help_text="How the file is read.")
+    header = serializers.ListField(
+        child=serializers.CharField(allow_blank=True), help_text="The names of the columns, as they stand in the file."
+    )
+    ignored_columns = serializers.ListField(
+        child=serializers.CharField(), help_text="Columns that no part of a product comes from."
+    )
+    checked_at = serializers.DateTimeField(allow_null=True, help_text="When its check was finished.")
     expires_at = serializers.DateTimeField(allow_null=True, help_text="When an undecided check is given up.")
     stale = serializers.BooleanField(help_text="It was checked again, since the catalogue had changed meanwhile.")
-    undoes = serializers.UUIDField(allow_null=True)
-    undone_by = serializers.UUIDField(allow_null=True)
-    undoable = serializers.BooleanField()
-    created_by = serializers.CharField(allow_null=True)
-    created_at = serializers.DateTimeField()
-    started_at = serializers.DateTimeField(allow_null=True)
-    finished_at = serializers.DateTimeField(allow_null=True)
-    links = ImportLinks()
+    undoes = serializers.UUIDField(allow_null=True, help_text="The import that this one takes back.")
+    undone_by = serializers.UUIDField(allow_null=True, help_text="The import that has taken this one back.")
+    undoable = serializers.BooleanField(help_text="Whether `links.undo` would be accepted now.")
+    created_by = serializers.CharField(
+        allow_null=True, help_text="Username of who started it; null for nobody, or nobody any more."
+    )
+    created_at = serializers.DateTimeField(help_text="When it was accepted, in UTC.")
+    started_at = serializers.DateTimeField(allow_null=True, help_text="When a worker first took it up.")
+    finished_at = serializers.DateTimeField(allow_null=True, help_text="When it ended, however it ended.")
+    links = ImportLinks(help_text="Where to go from here.")
 
 
 class SameFile(serializers.Serializer):
     """An earlier import of a file with the same bytes."""
 
-    id = serializers.UUIDField()
-    file_name = serializers.CharField()
-    finished_at = serializers.DateTimeField()
-    created_by = serializers.CharField(allow_null=True)
+    id = serializers.UUIDField(help_text="Names the earlier import.")
+    file_name = serializers.CharField(help_text="What its uploader called it.")
+    finished_at = serializers.DateTimeField(help_text="When it was applied.")
+    created_by = serializers.CharField(allow_null=True, help_text="Username of who started it.")
 
 
 class ImportDetail(ImportDocument):
@@ -219,7 +247,7 @@ class FileHeaders(serializers.Serializer):
     """The header row of a file."""
 
     headers = serializers.ListField(
-        child=serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=MAX_FIELD),
+        child=TextField(allow_blank=True, max_length=MAX_FIELD),
         max_length=MAX_COLUMNS,
         help_text="As they stand in the file, in its order.",
     )
@@ -239,17 +267,17 @@ class RowProblem(serializers.Serializer):
     """One thing wrong with one row of a file."""
 
     column = serializers.CharField(help_text="Empty: the row as a whole.")
-    code = serializers.CharField()
-    message = serializers.CharField()
+    code = serializers.CharField(help_text="Stable name of the rule that was broken.")
+    message = serializers.CharField(help_text="What is wrong, and how to put it right.")
 
 
 class ReportedRowDocument(serializers.Serializer):
     """A row of the file that was not applied. `column`, `code` and `message` are those of its first error."""
 
     line_number = serializers.IntegerField(help_text="As an editor shows it; the header is on line 1.")
-    outcome = serializers.ChoiceField(ReportedRow.Outcome.choices)
-    column = serializers.CharField()
-    code = serializers.CharField()
-    message = serializers.CharField()
-    errors = RowProblem(many=True)  # type: ignore[assignment]  # a field, not the property
+    outcome = serializers.ChoiceField(ReportedRow.Outcome.choices, help_text="What became of the row.")
+    column = serializers.CharField(help_text="Of the first error; empty: the row as a whole.")
+    code = serializers.CharField(help_text="Of the first error.")
+    message = serializers.CharField(help_text="Of the first error.")
+    errors = RowProblem(many=True, help_text="All that is wrong with the row.")  # type: ignore[assignment]  # a field, not the property
     cells = serializers.ListField(child=serializers.CharField(), help_text="The row as it stands in the file.")

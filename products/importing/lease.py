@@ -60,6 +60,10 @@ class ImportCancelledError(Exception):
     """Somebody asked for the import to stop."""
 
 
+class WorkerStopsError(Exception):
+    """This worker was asked to stop: another one is to do the import."""
+
+
 @transaction.atomic
 def claim(import_id: uuid.UUID, worker: str) -> Import | None:
     """Take a waiting import for this worker; None if there is nothing to do, as for a message that came twice."""
@@ -125,6 +129,23 @@ def give_back(import_: Import, why: str) -> None:
     if changed:
         logger.warning("import_given_back: %s", why)
         publish(_read(import_.pk))
+
+
+def hand_over(import_: Import) -> bool:
+    """Let another worker take the import up at once, since this one stops. Neither a loss nor a failure; False if the
+    import is no longer this attempt's. What was asked of it meanwhile, to be cancelled, the next attempt finds."""
+    changed = Import.objects.filter(held(import_)).update(
+        state=Import.State.PENDING,
+        phase=Import.Phase.RETRYING,
+        version=F("version") + 1,
+        lease_expires_at=None,
+        retry_at=None,
+        dispatched_at=None,
+    )
+    if changed:
+        logger.info("import_handed_over", extra={"import_id": str(import_.pk), "attempt": import_.attempt})
+        publish(_read(import_.pk))
+    return bool(changed)
 
 
 def give_back_when_possible(import_: Import, why: str) -> None:

@@ -20,7 +20,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from products.importing import bulk, columns, lease, stager, undoer
 from products.importing.comparer import Comparer
 from products.importing.errors import FileError
-from products.importing.lease import ImportCancelledError, LeaseLostError, held
+from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held
 from products.importing.merger import CheckOutdatedError, Merger, summarise_history
 from products.importing.reporter import Reporter
 from products.importing.settler import REJECTED_BY_CATALOGUE, Settler
@@ -36,11 +36,14 @@ DATABASE_IN_THE_WAY = (OperationalError, InterfaceError, psycopg.OperationalErro
 """Not the file's fault, and not ours: a later attempt may well do. COPY raises the driver's own errors."""
 
 
-def run(import_id: uuid.UUID, *, worker: str) -> None:
-    """Do the import, if it waits to be done. Every way that this can end is written to its row."""
+def run(import_id: uuid.UUID, *, worker: str) -> bool:
+    """Do the import, if it waits to be done. Every way that this can end is written to its row.
+
+    False if this worker stops and another one is to be told of the import.
+    """
     import_ = lease.claim(import_id, worker)
     if import_ is None:
-        return
+        return True
     publish(import_)
     logger.info("import_started", extra={"import_id": str(import_id), "attempt": import_.attempt})
     try:
@@ -51,6 +54,8 @@ def run(import_id: uuid.UUID, *, worker: str) -> None:
         lease.fail(import_, error.code, error.detail)
     except ImportCancelledError:
         lease.cancelled(import_)
+    except WorkerStopsError:
+        return not lease.hand_over(import_)
     except LeaseLostError:
         _say_lease_lost(import_)
     except DATABASE_IN_THE_WAY as error:
@@ -60,11 +65,12 @@ def run(import_id: uuid.UUID, *, worker: str) -> None:
     except Exception:
         if not Import.objects.filter(held(import_)).exists():
             _say_lease_lost(import_)  # an attempt that was given up for dead finds its staging table gone
-            return
+            return True
         logger.exception("import_broke", extra={"import_id": str(import_id)})
         lease.fail(import_, "internal_error", FAULT_OF_OURS)
     finally:
         logger.info("import_ended", extra={"import_id": str(import_id), "attempt": import_.attempt})
+    return True
 
 
 def _say_lease_lost(import_: Import) -> None:

@@ -19,8 +19,9 @@ from django.db import connection, transaction
 from django.db.models import Count, F
 from django.db.models.functions import Now
 
+from common.stopping import stopping
 from products.importing.errors import FileError
-from products.importing.lease import ImportCancelledError, LeaseLostError, held, lease_time
+from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held, lease_time
 from products.importing.lines import READ_AHEAD
 from products.importing.options import MaxRejects
 from products.importing.rows import RowError
@@ -223,9 +224,12 @@ class Reporter:
             )
 
     def checkpoint(self) -> None:
-        """Raise ImportCancelledError or LeaseLostError if this attempt is to stop. Nothing was applied by then."""
+        """Raise ImportCancelledError, LeaseLostError or WorkerStopsError if this attempt is to stop. Nothing was
+        applied by then."""
         if self._halt:
             raise self._halt
+        if stopping():
+            raise WorkerStopsError
 
     @property
     def rows_rejected(self) -> int:

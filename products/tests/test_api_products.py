@@ -41,6 +41,20 @@ def url_of(sku: str) -> str:
 # --- reading -----------------------------------------------------------------------------------
 
 
+def test_pages_name_their_neighbours_in_the_link_header_as_in_the_body(client: APIClient) -> None:
+    for number in range(5):
+        make_product(f"LAMP-{number}")
+    first = client.get(PRODUCTS, {"page_size": 2, "status": "active"})
+    middle = client.get(first.data["next"])
+    last = client.get(middle.data["next"])
+    start = f"http://testserver{PRODUCTS}?page_size=2&status=active"
+    assert first["Link"] == f'<{start}>; rel="first", <{first.data["next"]}>; rel="next"'
+    assert middle["Link"] == (
+        f'<{start}>; rel="first", <{middle.data["next"]}>; rel="next", <{middle.data["previous"]}>; rel="prev"'
+    )
+    assert last["Link"] == f'<{start}>; rel="first", <{last.data["previous"]}>; rel="prev"'
+
+
 def test_a_product_has_exactly_the_published_fields(client: APIClient) -> None:
     make_product(description="Brass", attributes={"colour": "red"})
 

@@ -335,7 +335,7 @@ PAGES = [
     "/imports/{failed}/",
     "/imports/00000000-0000-7000-8000-000000000000/",
     "/admin/",
-    "/admin/login/",
+    "/account/tokens/",
     "/admin/products/product/",
     "/admin/products/product/?q=lamp",
     "/admin/products/product/add/",

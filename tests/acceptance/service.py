@@ -154,6 +154,10 @@ class Service:
     def stop_all(self) -> None:
         self.supervisor.stop_all()
 
+    def stop_processes(self) -> None:
+        """End all of it but the database and the queue."""
+        self.supervisor.stop(*[name for name in self.supervisor.children if name not in ("postgres", "valkey")])
+
     def make_whole(self) -> None:
         """Have everything run that is part of the service. The second worker is not: who starts it stops it."""
         children = self.supervisor.children

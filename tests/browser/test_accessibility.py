@@ -28,6 +28,9 @@ PAGES = [
     "/admin/products/productchange/",
     "/admin/accounts/user/",
     "/admin/accounts/apitoken/",
+    "/admin/accounts/auditentry/",
+    "/account/tokens/",
+    "/account/second-factor/",
 ]
 
 

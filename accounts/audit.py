@@ -1,0 +1,46 @@
+"""Who did what, beside the history of products: sign-ins, tokens, roles, exports, imports.
+
+An entry is written in the caller's transaction: what was rolled back was not done, and is not in here.
+Never put a secret or the contents of a file into the details.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.db.models import Model
+from django.http import HttpRequest
+
+from accounts.models import AuditEntry
+from common.client_ip import client_ip
+
+
+def record(
+    actor: Any,
+    action: str,
+    object: Model | str | None = None,  # noqa: A002 (the word of the audit log)
+    details: dict[str, Any] | None = None,
+    request_id: str | None = None,
+    ip: str | None = None,
+) -> AuditEntry:
+    """Note that `actor` (a User, or None for nobody known) did `action`, a past fact such as `token.issued`.
+
+    `request_id` is, when not given, the one of the request being answered.
+    """
+    known = actor is not None and actor.pk is not None
+    return AuditEntry.objects.create(
+        actor_id=actor.pk if known else None,
+        actor_name=actor.get_username() if known else "",
+        action=action,
+        object_type=object._meta.label if isinstance(object, Model) else "",
+        object_id=str(object.pk) if isinstance(object, Model) else (object or ""),
+        details=details or {},
+        request_id=request_id or str(structlog.contextvars.get_contextvars().get("request_id", "")),
+        ip=ip,
+    )
+
+
+def record_request(request: HttpRequest, action: str, object: Model | str | None = None, **details: Any) -> AuditEntry:  # noqa: A002
+    """The same for the person who sent this request."""
+    return record(request.user, action, object, details, ip=client_ip(request))

@@ -1,0 +1,322 @@
+"""Roles, locks against guessing, tickets, and the audit log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.db import ProgrammingError, connection, transaction
+from django.test import Client
+from django.utils import timezone
+from django_otp.oath import totp
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from accounts import audit
+from accounts.access import scopes_of
+from accounts.authentication import authenticate_token
+from accounts.models import ApiToken, AuditEntry, SocketTicket, User
+from accounts.roles import ROLES
+from accounts.sockets import Handshake, identify, redeem
+from accounts.tickets import issue_ticket, redeem_ticket
+
+pytestmark = pytest.mark.django_db
+Import: Any = apps.get_model("products.Import")
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def alice() -> User:
+    return User.objects.create_user("alice", password=PASSWORD)
+
+
+def try_login(username: str, password: str, **headers: str) -> Any:
+    return Client().post("/login/", {"username": username, "password": password}, headers=headers)
+
+
+# --- roles -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "scopes", "sees_all"),
+    [
+        ("viewer", {"read"}, False),
+        ("editor", {"read", "write"}, False),
+        ("importer", {"read", "import"}, False),
+        ("admin", {"read", "write", "import"}, True),
+    ],
+)
+def test_a_role_may_do_what_its_name_says(alice: User, role: str, scopes: set[str], sees_all: bool) -> None:
+    other = Import.objects.create(file_name="other.csv", bytes_total=1)
+    alice.groups.add(Group.objects.get(name=role))
+
+    assert scopes <= scopes_of(alice, None) <= scopes | {"webhooks"}
+    assert Import.objects.visible_to(alice).filter(pk=other.pk).exists() is sees_all
+
+
+def test_migrating_again_keeps_what_an_operator_gave_a_role() -> None:
+    from django.contrib.auth.models import Permission
+
+    viewer = Group.objects.get(name="viewer")
+    viewer.permissions.add(Permission.objects.get(codename="add_import"))
+    before = viewer.permissions.count()
+
+    call_command("migrate", verbosity=0)
+
+    assert viewer.permissions.count() == before
+    assert set(Group.objects.values_list("name", flat=True)) == set(ROLES)
+
+
+# --- guessing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("username", ["alice", "nobody"])
+def test_ten_wrong_passwords_lock_whoever_it_is(alice: User, username: str) -> None:
+    answers = [try_login(username, "wrong", **{"X-Forwarded-For": f"10.0.0.{n}"}).status_code for n in range(10)]
+
+    locked = try_login(username, PASSWORD, **{"X-Forwarded-For": "10.9.9.9"})
+
+    assert answers == [200] * 9 + [429]
+    assert locked.status_code == 429
+    assert locked["Retry-After"] == "900"
+
+
+def test_behind_proxies_it_is_the_address_that_the_proxy_saw(alice: User, settings: Any) -> None:
+    settings.PROXY_COUNT = 1
+    for n in range(10):
+        try_login("alice", "wrong", **{"X-Forwarded-For": f"1.2.3.{n}, 203.0.113.7"})
+
+    assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "9.9.9.9, 203.0.113.7"}).status_code == 429
+    assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "203.0.113.8"}).status_code == 302
+
+
+def test_the_admin_has_no_other_way_in(alice: User) -> None:
+    answer = Client().post("/admin/login/", {"username": "alice", "password": PASSWORD})
+
+    assert answer["Location"] == "/login/?next=/admin/"
+
+
+# --- the second factor -------------------------------------------------------------------------
+
+
+def present_code(device: TOTPDevice) -> str:
+    return f"{totp(device.bin_key, step=device.step, t0=device.t0, digits=device.digits):06d}"
+
+
+def enrol(client: Client, user: User) -> list[str]:
+    client.post("/account/second-factor/", {"act": "begin"})
+    device = TOTPDevice.objects.get(user=user)
+    answer = client.post("/account/second-factor/", {"act": "confirm", "code": present_code(device)})
+    return list(answer.context["codes"])
+
+
+def test_who_has_a_second_factor_needs_it(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    codes = enrol(client, alice)
+    assert len(codes) == 10
+
+    without = try_login("alice", PASSWORD)
+    with_code = Client().post("/login/", {"username": "alice", "password": PASSWORD, "code": codes[0]})
+    again = Client().post("/login/", {"username": "alice", "password": PASSWORD, "code": codes[0]})
+
+    assert without.status_code == 200
+    assert "present code" in without.content.decode()
+    assert with_code.status_code == 302
+    assert again.status_code == 200
+
+
+def test_staff_without_it_get_no_admin_page_where_it_is_required(settings: Any, alice: User) -> None:
+    settings.REQUIRE_SECOND_FACTOR_FOR_STAFF = True
+    alice.is_staff = alice.is_superuser = True
+    alice.save()
+    client = Client()
+    client.force_login(alice)
+
+    for address in ["/admin/", "/admin/products/product/", "/admin/accounts/user/add/", "/admin/palette.json"]:
+        answer = client.get(address, follow=True)
+        assert answer.redirect_chain[-1][0] == "/account/second-factor/", address
+    enrol(client, alice)
+    assert client.get("/admin/").status_code == 200
+
+
+def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    client.post("/account/second-factor/", {"act": "begin"})
+
+    assert "<svg" in client.get("/account/second-factor/").content.decode()
+    assert client.post("/account/second-factor/", {"act": "confirm", "code": "x"}).status_code == 400
+    assert not TOTPDevice.objects.get(user=alice).confirmed
+
+
+# --- one's own tokens --------------------------------------------------------------------------
+
+
+def test_people_make_see_and_revoke_their_own_tokens(alice: User) -> None:
+    bob = User.objects.create_user("bob")
+    client, stranger = Client(), Client()
+    client.force_login(alice)
+    stranger.force_login(bob)
+
+    made = client.post("/account/tokens/", {"name": "shop", "scopes": ["read"]})
+    full, token = made.context["full"], ApiToken.objects.get()
+
+    assert f"Authorization: Bearer {full}" in made.content.decode()
+    assert full not in client.get("/account/tokens/").content.decode()
+    assert authenticate_token(full) == token
+    assert stranger.post(f"/account/tokens/{token.pk}/revoke/").status_code == 404
+    assert client.post(f"/account/tokens/{token.pk}/revoke/").status_code == 302
+    assert authenticate_token(full) is None
+    assert sorted(AuditEntry.objects.filter(action__startswith="token").values_list("action", flat=True)) == [
+        "token.issued",
+        "token.revoked",
+    ]
+
+
+def test_nobody_makes_a_token_that_may_more_than_they(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+
+    assert client.post("/account/tokens/", {"name": "shop", "scopes": ["write"]}).status_code == 400
+
+
+# --- tickets -----------------------------------------------------------------------------------
+
+
+def ticket_handshake(ticket: str) -> Handshake:
+    return redeem(Handshake.of([], f"ticket={ticket}".encode()))
+
+
+def test_a_ticket_opens_once_as_its_token(alice: User) -> None:
+    token, full = ApiToken.issue(alice, name="shop", scopes=["read"])
+    answer = Client().post("/api/v1/sockets/tickets/", headers={"Authorization": f"Bearer {full}"})
+    assert answer.status_code == 201
+
+    handshake = ticket_handshake(answer.json()["ticket"])
+    caller = identify(handshake)
+
+    assert caller is not None
+    assert caller.token == token
+    assert caller.user == alice
+    assert identify(ticket_handshake(answer.json()["ticket"])) is None
+    assert identify(handshake) is not None  # looked at again while the socket is open
+    token.delete()
+    assert identify(handshake) is None
+
+
+def test_an_old_ticket_and_an_invented_one_open_nothing(alice: User) -> None:
+    token, _ = ApiToken.issue(alice, name="shop", scopes=["read"])
+    ticket, _ = issue_ticket(token)
+    SocketTicket.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert redeem_ticket(ticket) is None
+    assert redeem_ticket("invented") is None
+
+
+def test_a_bad_ticket_is_never_saved_by_a_good_token(alice: User) -> None:
+    _, full = ApiToken.issue(alice, name="shop", scopes=["read"])
+
+    assert identify(redeem(Handshake.of([(b"authorization", f"Bearer {full}".encode())], b"ticket=x"))) is None
+
+
+def test_a_session_is_told_that_it_needs_no_ticket(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+
+    answer = client.post("/api/v1/sockets/tickets/")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "ticket_needs_token")
+
+
+def test_a_dump_of_the_database_opens_nothing(alice: User) -> None:
+    token, full = ApiToken.issue(alice, name="shop", scopes=["read"])
+    ticket, _ = issue_ticket(token)
+    with connection.cursor() as cursor:
+        dump = "".join(
+            f"{row}\n" for table in connection.introspection.table_names(cursor) for row in _rows(cursor, table)
+        )
+
+    assert token.key_id in dump  # it is a dump, and the token is in it
+    assert full.rsplit("_", 1)[1] not in dump
+    assert ticket not in dump
+    assert authenticate_token(f"odata_{token.key_id}_{token.digest[:43]}") is None
+
+
+def _rows(cursor: Any, table: str) -> list[Any]:
+    cursor.execute(f'SELECT t::text FROM "{table}" t')
+    return [row[0] for row in cursor.fetchall()]
+
+
+# --- audit -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE accounts_auditentry SET action = 'nothing'",
+        "DELETE FROM accounts_auditentry",
+        "TRUNCATE accounts_auditentry",
+    ],
+)
+def test_the_audit_log_is_append_only(alice: User, statement: str) -> None:
+    entry = audit.record(alice, "token.issued", alice)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE accounts_auditentry ENABLE TRIGGER audit_never_truncated")
+
+    with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert AuditEntry.objects.get(pk=entry.pk).action == "token.issued"
+
+
+def test_sign_ins_are_noted_without_the_password(alice: User) -> None:
+    client = Client()
+    client.post("/login/", {"username": "alice", "password": "a wrong secret"})
+    client.post("/login/", {"username": "alice", "password": PASSWORD})
+    client.post("/logout/")
+
+    noted = list(AuditEntry.objects.order_by("id").values_list("action", "actor_name", "ip"))
+
+    assert noted == [
+        ("session.refused", "", "127.0.0.1"),
+        ("session.started", "alice", "127.0.0.1"),
+        ("session.ended", "alice", "127.0.0.1"),
+    ]
+    assert "secret" not in str(list(AuditEntry.objects.values()))
+
+
+def test_a_person_can_be_removed_and_what_they_did_stays(alice: User) -> None:
+    audit.record(alice, "token.issued")
+    alice.delete()
+
+    assert AuditEntry.objects.get(action="token.issued").actor_name == "alice"
+
+
+def test_a_changed_role_is_noted(alice: User) -> None:
+    alice.groups.add(Group.objects.get(name="editor"))
+
+    assert AuditEntry.objects.get(action="user.roles_changed").details == {"change": "add", "roles": ["editor"]}
+
+
+def test_old_entries_can_be_pruned_and_that_is_noted(alice: User) -> None:
+    AuditEntry.objects.create(action="old", at=timezone.now() - timedelta(days=400))
+    audit.record(alice, "new")
+
+    call_command("prune_audit", older_than_days=365, stdout=StringIO())
+
+    assert sorted(AuditEntry.objects.values_list("action", flat=True)) == ["audit.pruned", "new"]
+
+
+def test_the_admin_shows_the_log_and_changes_nothing(admin_client: Client) -> None:
+    entry = audit.record(None, "token.issued", "7")
+    page = admin_client.get(f"/admin/accounts/auditentry/{entry.pk}/change/")
+
+    assert page.status_code == 200
+    assert admin_client.get("/admin/accounts/auditentry/?action=token.issued").status_code == 200
+    assert admin_client.post(f"/admin/accounts/auditentry/{entry.pk}/change/", {}).status_code == 403
+    assert admin_client.post(f"/admin/accounts/auditentry/{entry.pk}/delete/", {"post": "yes"}).status_code == 403

@@ -1,0 +1,26 @@
+"""Where a request comes from, as far as that can be believed."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The address of the client, or None if there is none that can be read.
+
+    Whoever sends a request can write an X-Forwarded-For into it; only what our own proxies appended,
+    at its right end, is worth something. So PROXY_COUNT of them are counted from there, and without
+    proxies the header is not looked at.
+    """
+    peer = request.META.get("REMOTE_ADDR", "")
+    if settings.PROXY_COUNT:
+        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+        if len(hops) >= settings.PROXY_COUNT:
+            peer = hops[-settings.PROXY_COUNT]
+    try:
+        return str(ipaddress.ip_address(peer))
+    except ValueError:
+        return None

