@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/webhook_log.py [--attempts 2000000] [--days 30]
 
-Deliveries of ten endpoints and 1.25 attempts each, spread over the days that are kept; then pages of 50 through the views,
-under each filter, beginning at random places.
+Deliveries of ten endpoints and 1.25 attempts each, spread over the days that are kept; then pages of 50 through
+the views, under each filter, beginning at random places.
 """
 
 from __future__ import annotations

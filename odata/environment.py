@@ -133,6 +133,32 @@ SETTINGS: tuple[Setting, ...] = (
         "is made once and kept in ODATA_HOME/webhook_secret_keys.",
         secret=True,
     ),
+    Setting(
+        "WEBHOOK_ALLOWED_CIDRS",
+        "networks",
+        "",
+        "Networks that are not public and that webhooks may go to all the same, such as 10.1.0.0/16, or "
+        "127.0.0.0/8,::1/128 for receivers on this machine.",
+    ),
+    Setting(
+        "WEBHOOK_ALLOWED_PORTS",
+        "ports",
+        "80,443,8080,8443",
+        "Ports that webhooks may go to.",
+    ),
+    Setting(
+        "WEBHOOK_DNS_SERVERS",
+        "list",
+        "",
+        "Name servers, such as 9.9.9.9 or 10.0.0.2:5353, that are asked for the names of receivers. Unset: "
+        "the system's.",
+    ),
+    Setting(
+        "WEBHOOK_CA_FILE",
+        "str",
+        "",
+        "File of further certificate authorities (PEM) that receivers may have their certificates from.",
+    ),
     # the first start
     Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
     Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),

@@ -386,6 +386,10 @@ def webhook_secret_keys() -> list[str]:
 
 
 WEBHOOK_SECRET_KEYS = webhook_secret_keys()
+WEBHOOK_ALLOWED_CIDRS = ENV["WEBHOOK_ALLOWED_CIDRS"]
+WEBHOOK_ALLOWED_PORTS = ENV["WEBHOOK_ALLOWED_PORTS"]
+WEBHOOK_DNS_SERVERS = ENV["WEBHOOK_DNS_SERVERS"]
+WEBHOOK_CA_FILE = ENV["WEBHOOK_CA_FILE"]
 
 # --- logs --------------------------------------------------------------------------------------
 
