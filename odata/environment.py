@@ -159,6 +159,36 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "File of further certificate authorities (PEM) that receivers may have their certificates from.",
     ),
+    Setting(
+        "WEBHOOK_IN_FLIGHT",
+        "int",
+        "500",
+        "Most requests that one dispatcher has open at a time.",
+        minimum=1,
+        maximum=5000,
+    ),
+    Setting(
+        "WEBHOOK_ALERT_EMAILS",
+        "list",
+        "",
+        "Who is told, besides the one who made it, of a webhook endpoint that fails or was turned off.",
+    ),
+    # e-mail
+    Setting(
+        "EMAIL_URL",
+        "str",
+        "",
+        "Mail server: smtp://user:password@host:25, smtp+tls:// for STARTTLS, smtp+ssl:// for TLS, or consolemail:// "
+        "to see mails in the log. Unset: none is sent, and the log and the pages alone tell.",
+        secret=True,
+    ),
+    Setting("EMAIL_FROM", "str", "odata@localhost", "Sender of e-mails."),
+    Setting(
+        "SITE_URL",
+        "str",
+        "",
+        "Where people find the service, such as https://catalogue.example.com: begins the links in e-mails.",
+    ),
     # the first start
     Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
     Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),
