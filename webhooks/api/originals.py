@@ -73,19 +73,22 @@ class OriginalWebhookViewSet(GenericViewSet):
         parameters=[
             URL,
             OpenApiParameter(
-                "status", OpenApiTypes.STR, OpenApiParameter.PATH, enum=["active", "inactive", "true", "false"]
+                "status",
+                OpenApiTypes.STR,
+                OpenApiParameter.PATH,
+                description="`active` or `inactive`; also `true`, `false`, `on`, `off`, `enabled`, `disabled`.",
             ),
         ],
         request=None,
         responses={200: EndpointDocument(many=True), **problems(404)},
     )
     def switch(self, request: Request, url: str, status: str) -> Response:
-        word = status.lower()
+        found, word = _with_url(request, url), status.lower()
         if word not in ON | OFF:
             message = f"{status[:80]!r} is no status. Say `active` or `inactive`."
             raise InvalidInputError(message, errors=[FieldError("/status", "invalid_choice", message)])
-        found = [endpoints.update(endpoint, {"enabled": word in ON})[0] for endpoint in _with_url(request, url)]
-        return Response(endpoint_documents(found))
+        switched = [endpoints.update(endpoint, {"enabled": word in ON})[0] for endpoint in found]
+        return Response(endpoint_documents(switched))
 
     @extend_schema(
         operation_id="original_webhooks_delete",

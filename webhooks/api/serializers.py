@@ -99,14 +99,19 @@ class NewEndpoint(EndpointFields):
 class EndpointPatch(EndpointFields):
     """The fields of an endpoint to change; what is left out stays."""
 
-    url = serializers.CharField(required=False, max_length=2048, trim_whitespace=False)
+    url = serializers.CharField(
+        required=False,
+        max_length=2048,
+        trim_whitespace=False,
+        help_text="Where to POST: http or https, with a public address.",
+    )
 
 
 class SecretDocument(serializers.Serializer):
     """A key that signs, without what it consists of."""
 
-    kind = serializers.ChoiceField(SignatureKind.choices)
-    created_at = serializers.DateTimeField()
+    kind = serializers.ChoiceField(SignatureKind.choices, help_text="How it signs.")
+    created_at = serializers.DateTimeField(help_text="When it was made.")
     expires_at = serializers.DateTimeField(
         allow_null=True, help_text="When an old one ceases to sign; null for the present one."
     )
@@ -120,7 +125,9 @@ class HealthDocument(serializers.Serializer):
     )
     p95_ms = serializers.IntegerField(allow_null=True, help_text="95 % of these took no longer, in milliseconds.")
     backlog = serializers.IntegerField(help_text="Deliveries that are still to be made.")
-    oldest_due_at = serializers.DateTimeField(allow_null=True)
+    oldest_due_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the delivery that has waited longest, or comes next, is or was due."
+    )
     drain_seconds = serializers.IntegerField(
         allow_null=True, help_text="How long the backlog takes at the endpoint's rate."
     )
@@ -132,30 +139,36 @@ class HealthDocument(serializers.Serializer):
 class EndpointDocument(serializers.Serializer):
     """An endpoint."""
 
-    id = serializers.UUIDField()
-    url = serializers.CharField()
-    description = serializers.CharField()
-    event_types = serializers.ListField(child=serializers.CharField())
-    enabled = serializers.BooleanField()
+    id = serializers.UUIDField(help_text="Names it in the addresses.")
+    url = serializers.CharField(help_text="Where it is sent to.")
+    description = serializers.CharField(help_text="In its maker's words.")
+    event_types = serializers.ListField(child=serializers.CharField(), help_text="What it is told.")
+    enabled = serializers.BooleanField(help_text="False: its deliveries wait.")
     disabled_at = serializers.DateTimeField(allow_null=True, help_text="Since when it has been off.")
     disabled_reason = serializers.CharField(help_text="Why the service turned it off; empty where a person did.")
-    signatures = serializers.ListField(child=serializers.ChoiceField(SignatureKind.choices))
+    signatures = serializers.ListField(
+        child=serializers.ChoiceField(SignatureKind.choices), help_text="How deliveries are signed."
+    )
     public_key = serializers.CharField(allow_null=True, help_text="`whpk_..`: checks `v1a` signatures.")
-    secrets = SecretDocument(many=True)
+    secrets = SecretDocument(many=True, help_text="The keys that sign, without what they consist of.")
     headers = serializers.DictField(
         child=serializers.CharField(), help_text="Names of its own headers; the values are masked."
     )
-    timeout_seconds = serializers.IntegerField()
-    rate_per_second = serializers.IntegerField()
-    adaptive_rate = serializers.BooleanField()
-    concurrency = serializers.IntegerField()
-    ordered = serializers.BooleanField()
-    retry_delays = serializers.ListField(child=serializers.IntegerField(), allow_null=True)
-    batch_items = serializers.IntegerField()
-    created_by = serializers.CharField(allow_null=True)
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
-    health = HealthDocument()
+    timeout_seconds = serializers.IntegerField(help_text="For a whole attempt.")
+    rate_per_second = serializers.IntegerField(help_text="Requests a second, at most.")
+    adaptive_rate = serializers.BooleanField(help_text="Whether the rate is halved at each 429, and grows again.")
+    concurrency = serializers.IntegerField(help_text="Requests open at a time, at most.")
+    ordered = serializers.BooleanField(help_text="One delivery after the other.")
+    retry_delays = serializers.ListField(
+        child=serializers.IntegerField(),
+        allow_null=True,
+        help_text="Seconds before the second, third .. attempt; null: those of Standard Webhooks.",
+    )
+    batch_items = serializers.IntegerField(help_text="Products in one `products.changed`, at most.")
+    created_by = serializers.CharField(allow_null=True, help_text="Username; null for nobody, or nobody any more.")
+    created_at = serializers.DateTimeField(help_text="When it was made.")
+    updated_at = serializers.DateTimeField(help_text="When it was last changed.")
+    health = HealthDocument(help_text="How it fares.")
 
 
 class MadeEndpoint(EndpointDocument):
@@ -183,14 +196,14 @@ class TestRequest(serializers.Serializer):
 class AttemptDocument(serializers.Serializer):
     """One request, and what came of it."""
 
-    id = serializers.UUIDField()
-    delivery = serializers.UUIDField()
-    endpoint = serializers.UUIDField()
+    id = serializers.UUIDField(help_text="Of the attempt.")
+    delivery = serializers.UUIDField(help_text="The delivery that it was made for.")
+    endpoint = serializers.UUIDField(help_text="The endpoint that it was made to.")
     event_id = serializers.CharField(help_text="The `webhook-id`.")
     number = serializers.IntegerField(help_text="1 for the first attempt.")
-    trigger = serializers.ChoiceField(Trigger.choices)
-    started_at = serializers.DateTimeField()
-    url = serializers.CharField()
+    trigger = serializers.ChoiceField(Trigger.choices, help_text="Why it was made.")
+    started_at = serializers.DateTimeField(help_text="When it began.")
+    url = serializers.CharField(help_text="Where it was sent to.")
     request_headers = serializers.DictField(
         child=serializers.CharField(), help_text="The values of your own are masked."
     )
@@ -198,32 +211,40 @@ class AttemptDocument(serializers.Serializer):
     status = serializers.IntegerField(allow_null=True, help_text="HTTP status; null where there was no answer.")
     error = serializers.CharField(help_text="Class of the error, empty if there was none.")
     detail = serializers.CharField(help_text="The error in words.")
-    reply_headers = serializers.DictField(child=serializers.CharField())
+    reply_headers = serializers.DictField(child=serializers.CharField(), help_text="Some headers of the answer.")
     reply = serializers.CharField(help_text="The beginning of the answer's body, at most 4 KB.")
     reused = serializers.BooleanField(help_text="Whether the connection was kept from an earlier request.")
-    dns_ms = serializers.IntegerField(allow_null=True)
-    connect_ms = serializers.IntegerField(allow_null=True)
-    tls_ms = serializers.IntegerField(allow_null=True)
-    first_byte_ms = serializers.IntegerField(allow_null=True)
-    total_ms = serializers.IntegerField()
+    dns_ms = serializers.IntegerField(
+        allow_null=True, help_text="Milliseconds to look up the name; null where that was not done."
+    )
+    connect_ms = serializers.IntegerField(
+        allow_null=True, help_text="Milliseconds to connect; null where a connection was there."
+    )
+    tls_ms = serializers.IntegerField(allow_null=True, help_text="Milliseconds of the TLS handshake; null without one.")
+    first_byte_ms = serializers.IntegerField(
+        allow_null=True, help_text="Milliseconds from the request to the beginning of the answer."
+    )
+    total_ms = serializers.IntegerField(help_text="Milliseconds in all.")
 
 
 class DeliveryDocument(serializers.Serializer):
     """One event for one endpoint."""
 
-    id = serializers.UUIDField()
-    endpoint = serializers.UUIDField()
+    id = serializers.UUIDField(help_text="Of the delivery.")
+    endpoint = serializers.UUIDField(help_text="The endpoint that is told.")
     event_id = serializers.CharField(help_text="The `webhook-id`: the same in every attempt and redelivery.")
-    event_type = serializers.CharField()
-    state = serializers.ChoiceField(Delivery.State.choices)
-    lane = serializers.ChoiceField([(lane.name.lower(), lane.label) for lane in Lane])
-    trigger = serializers.ChoiceField(Trigger.choices)
+    event_type = serializers.CharField(help_text="What it is told of.")
+    state = serializers.ChoiceField(Delivery.State.choices, help_text="Pending until it was delivered or given up.")
+    lane = serializers.ChoiceField(
+        [(lane.name.lower(), lane.label) for lane in Lane], help_text="What imports tell waits behind what people do."
+    )
+    trigger = serializers.ChoiceField(Trigger.choices, help_text="Why it is made.")
     attempts = serializers.IntegerField(help_text="Made since it was last asked for.")
-    next_attempt_at = serializers.DateTimeField(allow_null=True)
-    last_status = serializers.IntegerField(allow_null=True)
-    last_error = serializers.CharField()
-    created_at = serializers.DateTimeField()
-    finished_at = serializers.DateTimeField(allow_null=True)
+    next_attempt_at = serializers.DateTimeField(allow_null=True, help_text="Null where there is none to come.")
+    last_status = serializers.IntegerField(allow_null=True, help_text="HTTP status of the last answer.")
+    last_error = serializers.CharField(help_text="Class of the last error; empty if there was none.")
+    created_at = serializers.DateTimeField(help_text="When the event happened.")
+    finished_at = serializers.DateTimeField(allow_null=True, help_text="When it was delivered or given up.")
 
 
 class DeliveryDetail(DeliveryDocument):
@@ -236,10 +257,16 @@ class DeliveryDetail(DeliveryDocument):
 class Redelivery(serializers.Serializer):
     """Which deliveries to make again: those named, or those of an endpoint since a time."""
 
-    ids = serializers.ListField(child=serializers.UUIDField(), required=False, min_length=1, max_length=1000)
-    endpoint = serializers.UUIDField(required=False)
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)
+    ids = serializers.ListField(
+        child=serializers.UUIDField(),
+        required=False,
+        min_length=1,
+        max_length=1000,
+        help_text="Deliveries, 1,000 at most.",
+    )
+    endpoint = serializers.UUIDField(required=False, help_text="All of this endpoint, with `since`.")
+    since = serializers.DateTimeField(required=False, help_text="Made at this time or later.")
+    until = serializers.DateTimeField(required=False, help_text="Made before this time.")
     state = serializers.ChoiceField(
         [("failed", "Failed"), ("delivered", "Delivered"), ("all", "All")],
         required=False,
@@ -251,7 +278,7 @@ class Redelivery(serializers.Serializer):
 class Redelivered(serializers.Serializer):
     """How many will be made again."""
 
-    redelivered = serializers.IntegerField()
+    redelivered = serializers.IntegerField(help_text="Deliveries.")
 
 
 def refuse_unknown_fields(data: dict[str, Any], known: set[str]) -> None:

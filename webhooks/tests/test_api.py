@@ -128,7 +128,7 @@ def test_what_can_be_no_endpoint_is_refused_by_the_field(
         assert answer.status_code == 201
         return
     assert answer.status_code == 400
-    assert pointer in [error["pointer"].removesuffix("/0") for error in answer.json()["errors"]]
+    assert any(error["pointer"].startswith(pointer) for error in answer.json()["errors"])
     assert not WebhookEndpoint.objects.exists()
 
 
