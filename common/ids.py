@@ -23,5 +23,6 @@ def uuid7() -> uuid.UUID:
 
 
 def first_uuid7(moment: datetime) -> uuid.UUID:
-    """The least UUIDv7 that can have been made at this time or later: its milliseconds, then nothing."""
-    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
+    """The least UUIDv7 that can have been made at this time or later: its milliseconds, then nothing. Those of a time
+    before 1970 begin there."""
+    return uuid.UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from common import fields
 from common.errors import FieldError, InvalidInputError
 from webhooks.models import Delivery, Lane, SignatureKind, Trigger
 
@@ -30,65 +31,57 @@ READ_ONLY = frozenset(
 class EndpointFields(serializers.Serializer):
     """The fields of an endpoint that a request may give."""
 
-    url = serializers.CharField(
-        max_length=2048, trim_whitespace=False, help_text="Where to POST: http or https, with a public address."
-    )
-    description = serializers.CharField(
+    url = fields.Text(max_length=2048, help_text="Where to POST: http or https, with a public address.")
+    description = fields.Text(
         required=False, allow_blank=True, max_length=255, help_text="In words you will know it by."
     )
     event_types = serializers.ListField(
-        child=serializers.CharField(max_length=100),
+        child=fields.Text(max_length=100),
         required=False,
         help_text="The types to send. Left out: all but `products.changed`.",
     )
-    enabled = serializers.BooleanField(required=False, help_text="False: its deliveries wait, for 30 days.")
+    enabled = fields.Flag(required=False, help_text="False: its deliveries wait, for 30 days.")
     signatures = serializers.ListField(
         child=serializers.ChoiceField(SignatureKind.choices),
         required=False,
         help_text="`v1` (HMAC-SHA256), `v1a` (ed25519), or both. Left out: `v1`.",
     )
     headers = serializers.DictField(
-        child=serializers.CharField(allow_blank=True, max_length=4096, trim_whitespace=False),
+        child=fields.Text(allow_blank=True, max_length=4096),
         required=False,
         help_text="Headers of your own for each request, such as an `Authorization`. Encrypted, and never shown again.",
     )
-    timeout_seconds = serializers.IntegerField(
-        required=False, min_value=1, max_value=30, help_text="For a whole attempt."
-    )
-    rate_per_second = serializers.IntegerField(
-        required=False, min_value=1, max_value=1000, help_text="Requests a second, at most."
-    )
-    adaptive_rate = serializers.BooleanField(
-        required=False, help_text="Halve the rate at each 429, and let it grow again."
-    )
-    concurrency = serializers.IntegerField(
+    timeout_seconds = fields.Whole(required=False, min_value=1, max_value=30, help_text="For a whole attempt.")
+    rate_per_second = fields.Whole(required=False, min_value=1, max_value=1000, help_text="Requests a second, at most.")
+    adaptive_rate = fields.Flag(required=False, help_text="Halve the rate at each 429, and let it grow again.")
+    concurrency = fields.Whole(
         required=False, min_value=1, max_value=1000, help_text="Requests open at a time, at most."
     )
-    ordered = serializers.BooleanField(
+    ordered = fields.Flag(
         required=False, help_text="One delivery after the other; one that fails holds up those behind it."
     )
     retry_delays = serializers.ListField(
-        child=serializers.IntegerField(min_value=1),
+        child=fields.Whole(min_value=1),
         required=False,
         allow_null=True,
         max_length=20,
         help_text="Seconds before the second, third .. attempt. Null: those of Standard Webhooks, 75 hours in all.",
     )
-    batch_items = serializers.IntegerField(
+    batch_items = fields.Whole(
         required=False, min_value=1, max_value=1000, help_text="Products in one `products.changed`, at most."
     )
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if isinstance(data, dict):
             refuse_unknown_fields(data, {*self.fields, *READ_ONLY})
-        fields: dict[str, Any] = super().to_internal_value(data)
-        return fields
+        values: dict[str, Any] = super().to_internal_value(data)
+        return values
 
 
 class NewEndpoint(EndpointFields):
     """An endpoint to make."""
 
-    secret = serializers.CharField(
+    secret = fields.Text(
         required=False,
         write_only=True,
         max_length=200,
@@ -99,10 +92,9 @@ class NewEndpoint(EndpointFields):
 class EndpointPatch(EndpointFields):
     """The fields of an endpoint to change; what is left out stays."""
 
-    url = serializers.CharField(
+    url = fields.Text(
         required=False,
         max_length=2048,
-        trim_whitespace=False,
         help_text="Where to POST: http or https, with a public address.",
     )
 
@@ -182,7 +174,7 @@ class MadeEndpoint(EndpointDocument):
 class Rotation(serializers.Serializer):
     """How to change a secret."""
 
-    overlap_hours = serializers.IntegerField(
+    overlap_hours = fields.Whole(
         required=False, min_value=0, max_value=168, default=24, help_text="How long the old secret signs as well."
     )
 
@@ -190,7 +182,7 @@ class Rotation(serializers.Serializer):
 class TestRequest(serializers.Serializer):
     """What to send."""
 
-    event_type = serializers.CharField(required=False, default="ping", help_text="The type whose example is sent.")
+    event_type = fields.Text(required=False, default="ping", help_text="The type whose example is sent.")
 
 
 class AttemptDocument(serializers.Serializer):
@@ -258,13 +250,13 @@ class Redelivery(serializers.Serializer):
     """Which deliveries to make again: those named, or those of an endpoint since a time."""
 
     ids = serializers.ListField(
-        child=serializers.UUIDField(),
+        child=fields.Identifier(),
         required=False,
         min_length=1,
         max_length=1000,
         help_text="Deliveries, 1,000 at most.",
     )
-    endpoint = serializers.UUIDField(required=False, help_text="All of this endpoint, with `since`.")
+    endpoint = fields.Identifier(required=False, help_text="All of this endpoint, with `since`.")
     since = serializers.DateTimeField(required=False, help_text="Made at this time or later.")
     until = serializers.DateTimeField(required=False, help_text="Made before this time.")
     state = serializers.ChoiceField(
