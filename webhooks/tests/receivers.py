@@ -57,6 +57,11 @@ class Receiver:
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
+        self.over = threading.Event()
+
+    def hang_up(self) -> None:
+        """Answer all that is open, and take no more time from now on."""
+        self.over.set()
 
     @property
     def ids(self) -> list[str]:
@@ -81,7 +86,7 @@ def receiving(answer: Callable[[Got], Answer] = fine) -> Iterator[Receiver]:
             self.check(got)
             status, extra, seconds = receiver.answer(got)
             if seconds:
-                over.wait(seconds)
+                receiver.over.wait(seconds)
             with receiver.lock:
                 receiver.open -= 1
             self.send_response(status)
@@ -107,7 +112,6 @@ def receiving(answer: Callable[[Got], Answer] = fine) -> Iterator[Receiver]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that went away is what some tests are about."""
 
-    over = threading.Event()
     server = Server(("127.0.0.1", 0), Handler)
     receiver = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hooks", answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -115,7 +119,7 @@ def receiving(answer: Callable[[Got], Answer] = fine) -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
-        over.set()
+        receiver.hang_up()
         server.shutdown()
         server.server_close()
         thread.join()
