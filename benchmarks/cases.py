@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import database
+import deliveries
 import files
 from memory import watch
 from place import PROJECT, Place
@@ -200,6 +201,16 @@ class Cases:
                 "file_bytes": size,
             }
         database.empty_catalogue(self.connection)
+
+    # --- webhooks ------------------------------------------------------------------------------
+
+    def webhooks(self) -> None:
+        """With dispatchers of its own: those of the service rest meanwhile."""
+        for name in ("beat", "webhooks"):
+            self.service.stop_process(name)
+        self.other["webhooks"] = deliveries.measure(self.place)
+        for name in ("webhooks", "beat"):
+            self.service.start_process(name)
 
     # --- a large catalogue ---------------------------------------------------------------------
 

@@ -148,6 +148,46 @@ def exports(results: Results) -> str:
     return table(("export", "size", "seconds: median (lowest–highest)", "rows a second"), rows())
 
 
+def webhooks(results: Results) -> str:
+    """Each figure, its goal, and whether it is met."""
+    found = results["other"].get("webhooks")
+    if not found:
+        return f"Webhooks: {NOT_MEASURED}."
+    one, two, slow, slower = (found[name] for name in ("one", "two", "one, waiting", "two, waiting"))
+    apart = found["isolation"]
+    figures = (
+        ("deliveries a second of one dispatcher", ">= 1,000", one["per_second"], one["per_second"] >= 1000),
+        (
+            "two dispatchers, receivers that answer at once, x",
+            "",
+            round(two["per_second"] / one["per_second"], 2),
+            None,
+        ),
+        (
+            "two dispatchers, receivers that take 0.3 s, x",
+            ">= 1.8",
+            round(slower["per_second"] / slow["per_second"], 2),
+            slower["per_second"] >= 1.8 * slow["per_second"],
+        ),
+        ("processor time of one delivery, ms", "", one["cpu_ms_each"], None),
+        ("connections used again, %", ">= 95", round(100 * one["reused"], 1), one["reused"] >= 0.95),
+        ("commit to arrival, idle, p95, ms", "<= 1,000", found["idle"]["p95_ms"], found["idle"]["p95_ms"] <= 1000),
+        ("commit to arrival, 500/s, p95, ms", "<= 5,000", found["busy"]["p95_ms"], found["busy"]["p95_ms"] <= 5000),
+        (
+            f"resident memory, {found['memory']['most_open']} in flight, MB",
+            "<= 300",
+            found["memory"]["resident_mb"],
+            found["memory"]["resident_mb"] <= 300,
+        ),
+        ("p95 of others beside one that hangs, x", "<= 1.2", apart["ratio"], apart["ratio"] <= 1.2),
+    )
+    verdicts = {True: "met", False: "missed", None: ""}
+    return table(
+        ("figure", "goal", "measured", ""),
+        ((what, goal, f"{value:,}", verdicts[met]) for what, goal, value, met in figures),
+    )
+
+
 def page(results: Results) -> str:
     """The whole of docs/performance.md."""
     machine = results["machine"]
@@ -173,6 +213,7 @@ def page(results: Results) -> str:
         "web_memory": memory(results["other"].get("web memory", {}), WEB_GOAL_MB, "upload"),
         "uploads": uploads(results),
         "exports": exports(results),
+        "webhooks": webhooks(results),
         "export_memory": memory(results["other"].get("export memory", {}), WEB_GOAL_MB, "export"),
     }
     text = TEMPLATE.read_text(encoding="utf-8")

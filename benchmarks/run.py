@@ -29,7 +29,7 @@ from service import BenchmarkError, Service
 
 RESULTS = PROJECT / "benchmarks" / "results"
 PAGE = PROJECT / "docs" / "performance.md"
-PARTS = ("copy", "imports", "peers", "memory", "uploads", "exports")
+PARTS = ("copy", "imports", "peers", "memory", "uploads", "exports", "webhooks")
 QUICK_ROWS, QUICK_REPEATS = 50_000, 3
 
 
@@ -71,6 +71,8 @@ def measure(cases: Cases, wanted: argparse.Namespace) -> None:
         step("uploads", lambda: cases.uploads(wanted.repeats))
     if "exports" in parts:
         step("exports", lambda: cases.exports(wanted.repeats))
+    if "webhooks" in parts:
+        step("webhooks", cases.webhooks)
     if wanted.large:
         step("a large catalogue", lambda: cases.large(min(wanted.repeats, 3)))
 

@@ -109,7 +109,7 @@ class Service:
         self.places = Places(home)
         self.log: deque[str] = deque(maxlen=400)
         self.supervisor = Supervisor(self.note)
-        self.port, self.live_port = free_port(), free_port()
+        self.port, self.live_port, self.receiver_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.uploads: list[Upload] = []
         self.watchers: list[Watcher] = []
@@ -126,6 +126,8 @@ class Service:
             "IMPORT_LEASE_SECONDS": str(LEASE_SECONDS),
             "IMPORT_SWEEP_SECONDS": "1",
             "IMPORT_BATCH_SIZE": str(BATCH),
+            "WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8",
+            "WEBHOOK_ALLOWED_PORTS": str(self.receiver_port),
             "TMPDIR": str(home / "tmp"),
         }
         second = worker("imports", 1)
