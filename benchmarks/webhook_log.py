@@ -38,10 +38,10 @@ INSERT INTO webhooks_attempt (id, delivery_id, endpoint_id, event_id, number, st
                               reply, total_ms)
 SELECT CASE WHEN number = 1 THEN id ELSE uuidv7(created_at - clock_timestamp()) END, id, endpoint_id, event_id, number,
        created_at, 'https://shop.example.com/hooks/catalogue',
-       '{{"webhook-id": "evt_0190163d86947", "webhook-timestamp": "1764000000", "user-agent": "odata"}}',
+       '{"webhook-id": "evt_0190163d86947", "webhook-timestamp": "1764000000", "user-agent": "odata"}',
        CASE WHEN state = 'failed' THEN 503 ELSE 200 END, 'ok', 42
   FROM webhooks_delivery, generate_series(1, 2) AS number
- WHERE number = 1 OR hashtext(id::text) %% 4 = 0
+ WHERE number = 1 OR hashtext(id::text) % 4 = 0
 """
 
 
@@ -72,7 +72,7 @@ def fill(connection: database.psycopg.Connection, attempts: int, days: int) -> N
     started = time.perf_counter()
     parameters = {"first": 1, "last": deliveries, "all": deliveries, "seconds": days * 86400 - 60}
     connection.execute(FILL.format(endpoints=ENDPOINTS), parameters)
-    connection.execute(ATTEMPTS.format())
+    connection.execute(ATTEMPTS)
     connection.execute("ANALYZE webhooks_delivery, webhooks_attempt")
     count = connection.execute("SELECT count(*) FROM webhooks_attempt").fetchone()
     print(f"{deliveries:,} deliveries, {count[0]:,} attempts in {time.perf_counter() - started:.0f} s")
