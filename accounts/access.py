@@ -37,6 +37,11 @@ def may_see_all_imports(user: User | AnonymousUser) -> bool:
     return bool(user.is_authenticated and user.has_perm("products.view_import"))
 
 
+def may_see_all_endpoints(user: User | AnonymousUser) -> bool:
+    """Those with the right to view webhook endpoints see everybody's; others see their own."""
+    return bool(user.is_authenticated and user.has_perm("webhooks.view_webhookendpoint"))
+
+
 def person(request: Request) -> User:
     """Who asks. Permissions let nobody through to an action who is not known."""
     return cast("User", request.user)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from datetime import datetime
 
 _TICKS_A_MILLISECOND = 1 << 12
 _last = 0
@@ -19,3 +20,9 @@ def uuid7() -> uuid.UUID:
     milliseconds, fraction = divmod(ticks, _TICKS_A_MILLISECOND)
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
     return uuid.UUID(int=value)
+
+
+def first_uuid7(moment: datetime) -> uuid.UUID:
+    """The least UUIDv7 that can have been made at this time or later: its milliseconds, then nothing. Those of a time
+    before 1970 begin there."""
+    return uuid.UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

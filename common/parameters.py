@@ -44,7 +44,7 @@ def choice(request: Request, name: str, choices: type[models.TextChoices], defau
 def identifier(request: Request, name: str) -> uuid.UUID | None:
     """The parameter's UUID; None if it is not there. Raises InvalidInputError."""
     value = request.query_params.get(name)
-    if not value:
+    if value is None:
         return None
     try:
         return uuid.UUID(value)
@@ -55,7 +55,7 @@ def identifier(request: Request, name: str) -> uuid.UUID | None:
 def moment(request: Request, name: str) -> datetime | None:
     """The parameter's time, in UTC where it does not say; a date is its midnight. Raises InvalidInputError."""
     value = request.query_params.get(name)
-    if not value:
+    if value is None:
         return None
     try:
         found = parse_datetime(value)

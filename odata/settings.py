@@ -351,7 +351,14 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"ProductChangeAction": "products.models.ProductChange.Action"},
+    "ENUM_NAME_OVERRIDES": {
+        "ProductChangeAction": "products.models.ProductChange.Action",
+        "ImportState": "products.models.Import.State",
+        "ImportKind": "products.models.Import.Kind",
+        "SignatureKind": "webhooks.models.SignatureKind",
+        "DeliveryState": "webhooks.models.Delivery.State",
+        "Trigger": "webhooks.models.Trigger",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",  # from our own static files: no foreign host
     "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "persistAuthorization": False},

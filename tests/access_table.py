@@ -8,6 +8,7 @@ from __future__ import annotations
 
 ONE = "/api/v1/imports/{import_id}/"
 TABLE: list[tuple[str, str, str, bool]] = [
+    ("get", "/api/v1/changes/", "read", False),
     ("get", "/api/v1/imports/", "read", False),
     ("post", "/api/v1/imports/", "import", False),
     ("get", ONE, "read", True),
@@ -30,18 +31,44 @@ TABLE: list[tuple[str, str, str, bool]] = [
     ("get", "/api/v1/products/export.csv", "read", False),
     ("get", "/api/v1/products/export.xlsx", "read", False),
     ("post", "/api/v1/sockets/tickets/", "read", False),
+    ("get", "/api/v1/webhooks/event-types/", "read", False),
+    *[
+        (method, f"/api/v1/webhooks/{path}", "webhooks", False)
+        for method, path in (
+            ("get", ""),
+            ("post", ""),
+            ("get", "{endpoint_id}/"),
+            ("put", "{endpoint_id}/"),
+            ("patch", "{endpoint_id}/"),
+            ("delete", "{endpoint_id}/"),
+            ("post", "{endpoint_id}/rotate/"),
+            ("post", "{endpoint_id}/test/"),
+            ("post", "{endpoint_id}/pause/"),
+            ("post", "{endpoint_id}/resume/"),
+            ("get", "deliveries/"),
+            ("post", "deliveries/redeliver/"),
+            ("get", "deliveries/{delivery_id}/"),
+            ("post", "deliveries/{delivery_id}/redeliver/"),
+            ("get", "attempts/"),
+            ("get", "attempts/{attempt_id}/"),
+        )
+    ],
     ("get", "/products/all", "read", False),
     ("post", "/products/csv", "import", False),
     ("get", "/products/id/{sku}", "read", False),
     ("put", "/products/id/{sku}", "write", False),
     ("delete", "/products/id/{sku}", "write", False),
     ("post", "/products/new", "write", False),
+    ("post", "/webhooks/create", "webhooks", False),
+    ("get", "/webhooks/getall", "webhooks", False),
+    ("put", "/webhooks/update_by_id/{url}/{status}", "webhooks", False),
+    ("delete", "/webhooks/del_by_url/{url}", "webhooks", False),
 ]
 RIGHTS: dict[str, set[str]] = {
     "viewer": {"read"},
     "editor": {"read", "write"},
     "importer": {"read", "import"},
-    "admin": {"read", "write", "import"},
+    "admin": {"read", "write", "import", "webhooks"},
 }
 
 

@@ -8,14 +8,20 @@ Partitioned tables have no foreign keys here: what they point to may be dropped 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
+from accounts import access
 from common.ids import uuid7
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from accounts.models import User
 
 
 class SignatureKind(models.TextChoices):
@@ -27,6 +33,14 @@ class SignatureKind(models.TextChoices):
 
 def only_v1() -> list[str]:
     return [SignatureKind.V1.value]
+
+
+class EndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
+    def visible_to(self, user: User | AnonymousUser) -> EndpointQuerySet:
+        """The endpoints that this person may know of: their own, or all by permission."""
+        if access.may_see_all_endpoints(user):
+            return self
+        return self.filter(created_by=user.pk) if user.is_authenticated else self.none()
 
 
 class WebhookEndpoint(models.Model):
@@ -58,6 +72,8 @@ class WebhookEndpoint(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = EndpointQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -145,6 +161,16 @@ class Trigger(models.TextChoices):
     TEST = "test", "Test"
 
 
+class OfEndpointQuerySet(models.QuerySet[Any]):
+    """Rows that tell of an endpoint, without a foreign key to it."""
+
+    def visible_to(self, user: User | AnonymousUser) -> OfEndpointQuerySet:
+        """Those of the endpoints that this person may know of."""
+        if access.may_see_all_endpoints(user):
+            return self
+        return self.filter(endpoint_id__in=WebhookEndpoint.objects.visible_to(user).values("pk"))
+
+
 class Delivery(models.Model):
     """One event for one endpoint: pending until it was delivered, or given up."""
 
@@ -175,6 +201,8 @@ class Delivery(models.Model):
     """What class of error the last attempt ended in; empty if it was none."""
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
+
+    objects = OfEndpointQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -212,6 +240,8 @@ class Attempt(models.Model):
     tls_ms = models.PositiveIntegerField(null=True)
     first_byte_ms = models.PositiveIntegerField(null=True)
     total_ms = models.PositiveIntegerField()
+
+    objects = OfEndpointQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

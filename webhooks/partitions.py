@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
+from common.ids import first_uuid7
+
 DAYS_AHEAD = 7
 
 DAILY = {
@@ -23,9 +25,8 @@ DAILY = {
 
 
 def first_id_of(day: date) -> uuid.UUID:
-    """The least UUIDv7 of a day (UTC): 48 bits of Unix milliseconds, then nothing (RFC 9562, section 5.7)."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return uuid.UUID(int=int(midnight.timestamp() * 1000) << 80)
+    """The least UUIDv7 of a day in UTC."""
+    return first_uuid7(datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 
 def today() -> date:

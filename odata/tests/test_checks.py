@@ -18,6 +18,7 @@ from odata.tests.running import environment, fresh_folder, manage
 def test_check_lists_every_setting_that_can_not_be_used() -> None:
     with fresh_folder() as home:
         wrong = {"PORT": "eighty", "LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "DEBUG": "maybe"}
+        wrong |= {"WEBHOOK_ALLOWED_CIDRS": "10.0.0.0/8, 10.1.2.3/16", "WEBHOOK_ALLOWED_PORTS": "443,https"}
         wrong |= {"DATABASE_URL": "mysql://db/odata", "REDIS_URL": "queue:6379", "ADMIN_PASSWORD_FILE": "/no/file"}
 
         done = manage("check", env=environment(home, **wrong))
@@ -28,6 +29,9 @@ def test_check_lists_every_setting_that_can_not_be_used() -> None:
         "(odata.E001) LOG_LEVEL is 'loud' and must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.",
         "(odata.E001) LOG_FORMAT is 'xml' and must be one of auto, console, json.",
         "(odata.E001) DEBUG is 'maybe' and must be true or false.",
+        "(odata.E001) WEBHOOK_ALLOWED_CIDRS is '10.0.0.0/8, 10.1.2.3/16' and must be a list of networks such as",
+        "10.1.2.3/16 has host bits set.",
+        "(odata.E001) WEBHOOK_ALLOWED_PORTS is '443,https' and must be a list of ports from 1 to 65535, which 'https'",
         "(odata.E001) DATABASE_URL must start with postgresql://",
         "(odata.E001) REDIS_URL must start with redis://",
         "(odata.E001) ADMIN_PASSWORD_FILE is '/no/file', which can't be read: No such file or directory.",
@@ -63,6 +67,9 @@ def ids_and_sentences() -> list[tuple[str | None, str]]:
         ({"LIVE_URL": "http://live.example.com"}, ("odata.E004", "LIVE_URL=http://live.example.com must start")),
         ({"HTTPS": True, "LIVE_URL": "ws://live.example.com"}, ("odata.E005", "LIVE_URL starts with ws://")),
         ({"DEBUG": True, "ALLOWED_HOSTS": ["example.com"]}, ("odata.W001", "DEBUG is on while ALLOWED_HOSTS holds")),
+        ({"WEBHOOK_DNS_SERVERS": ["dns.example.com"]}, ("odata.E020", "WEBHOOK_DNS_SERVERS holds dns.example.com")),
+        ({"WEBHOOK_DNS_SERVERS": ["10.0.0.2:0"]}, ("odata.E020", "WEBHOOK_DNS_SERVERS holds 10.0.0.2:0")),
+        ({"WEBHOOK_CA_FILE": "/no/file"}, ("odata.E021", "WEBHOOK_CA_FILE is /no/file, which can't be used: No such")),
         ({"HTTPS": True, "CSRF_TRUSTED_ORIGINS": ["http://example.com"]}, ("odata.W003", "CSRF_TRUSTED_ORIGINS holds")),
     ],
 )
@@ -83,6 +90,14 @@ def test_it_explains_a_host_that_nobody_can_use(settings: Settings) -> None:
     settings.ENV = {**settings.ENV, "HOST": "192.0.2.1"}
 
     assert [known_as for known_as, _ in ids_and_sentences()] == ["odata.W002"]
+
+
+@pytest.mark.parametrize("server", ["10.0.0.2", "10.0.0.2:5353", "2001:db8::2", "[2001:db8::2]:5353"])
+def test_it_takes_every_spelling_of_a_name_server(settings: Settings, server: str) -> None:
+    settings.ALLOWED_HOSTS = ["localhost"]
+    settings.WEBHOOK_DNS_SERVERS = [server]
+
+    assert ids_and_sentences() == []
 
 
 def test_it_finds_nothing_wrong_with_the_defaults(settings: Settings) -> None:

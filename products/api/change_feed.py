@@ -46,14 +46,14 @@ class FeedEntry(serializers.Serializer):
 
     id = serializers.IntegerField(help_text="Of the change.")
     product_id = serializers.IntegerField(help_text="A later product with the same sku has another one.")
-    sku = serializers.CharField()
-    action = serializers.ChoiceField(ProductChange.Action.choices)
+    sku = serializers.CharField(help_text="Of the product.")
+    action = serializers.ChoiceField(ProductChange.Action.choices, help_text="What became of it.")
     version = serializers.IntegerField(help_text="The product's version after the change.")
     changed_fields = serializers.ListField(
         child=serializers.ChoiceField(Field.choices), help_text="Of an update; empty for the others."
     )
     changed_by = serializers.CharField(allow_null=True, help_text="Username; null for nobody, or nobody any more.")
-    changed_at = serializers.DateTimeField()
+    changed_at = serializers.DateTimeField(help_text="When.")
     previous = serializers.DictField(required=False, help_text="The values before; with `values=true`.")
 
 
@@ -91,7 +91,7 @@ class ChangeFeedView(GenericAPIView):
             'with `next` in between say where to go on, and the last one has `"end": true`. Without that, it was cut.'
         ),
         parameters=[
-            OpenApiParameter("import", OpenApiTypes.UUID, description="Only what this import changed."),
+            OpenApiParameter("import", OpenApiTypes.STR, description="Only what this import changed."),
             OpenApiParameter(
                 "values", OpenApiTypes.BOOL, default=False, description="Tell the values before the change, too."
             ),

@@ -16,7 +16,7 @@ from webhooks.event_types import EVENT_TYPES
 class EventTypeDocument(serializers.Serializer):
     """A type of event."""
 
-    name = serializers.CharField()
+    name = serializers.CharField(help_text="As `type` of the body has it, and `event_types` of an endpoint.")
     description = serializers.CharField(help_text="When it is sent.")
     schema = serializers.DictField(help_text="JSON Schema (draft 2020-12) of the body.")
     example = serializers.DictField(help_text="A body.")
@@ -25,7 +25,7 @@ class EventTypeDocument(serializers.Serializer):
 class EventTypesDocument(serializers.Serializer):
     """All types of events."""
 
-    results = EventTypeDocument(many=True)
+    results = EventTypeDocument(many=True, help_text="In the order of the documentation.")
 
 
 class EventTypesView(APIView):

@@ -1,0 +1,284 @@
+"""The shapes of what goes in and out. The rules about values are those of `webhooks.endpoints`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from common import fields
+from common.errors import FieldError, InvalidInputError
+from webhooks.models import Delivery, Lane, SignatureKind, Trigger
+
+READ_ONLY = frozenset(
+    {
+        "id",
+        "secret",
+        "public_key",
+        "disabled_at",
+        "disabled_reason",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "health",
+        "secrets",
+        "links",
+    }
+)
+"""Fields of an answer that may be sent back with it and are then overlooked."""
+
+
+class EndpointFields(serializers.Serializer):
+    """The fields of an endpoint that a request may give."""
+
+    url = fields.Text(max_length=2048, help_text="Where to POST: http or https, with a public address.")
+    description = fields.Text(
+        required=False, allow_blank=True, max_length=255, help_text="In words you will know it by."
+    )
+    event_types = serializers.ListField(
+        child=fields.Text(max_length=100),
+        required=False,
+        help_text="The types to send. Left out: all but `products.changed`.",
+    )
+    enabled = fields.Flag(required=False, help_text="False: its deliveries wait, for 30 days.")
+    signatures = serializers.ListField(
+        child=serializers.ChoiceField(SignatureKind.choices),
+        required=False,
+        help_text="`v1` (HMAC-SHA256), `v1a` (ed25519), or both. Left out: `v1`.",
+    )
+    headers = serializers.DictField(
+        child=fields.Text(allow_blank=True, max_length=4096),
+        required=False,
+        help_text="Headers of your own for each request, such as an `Authorization`. Encrypted, and never shown again.",
+    )
+    timeout_seconds = fields.Whole(required=False, min_value=1, max_value=30, help_text="For a whole attempt.")
+    rate_per_second = fields.Whole(required=False, min_value=1, max_value=1000, help_text="Requests a second, at most.")
+    adaptive_rate = fields.Flag(required=False, help_text="Halve the rate at each 429, and let it grow again.")
+    concurrency = fields.Whole(
+        required=False, min_value=1, max_value=1000, help_text="Requests open at a time, at most."
+    )
+    ordered = fields.Flag(
+        required=False, help_text="One delivery after the other; one that fails holds up those behind it."
+    )
+    retry_delays = serializers.ListField(
+        child=fields.Whole(min_value=1),
+        required=False,
+        allow_null=True,
+        max_length=20,
+        help_text="Seconds before the second, third .. attempt. Null: those of Standard Webhooks, 75 hours in all.",
+    )
+    batch_items = fields.Whole(
+        required=False, min_value=1, max_value=1000, help_text="Products in one `products.changed`, at most."
+    )
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, dict):
+            refuse_unknown_fields(data, {*self.fields, *READ_ONLY})
+        values: dict[str, Any] = super().to_internal_value(data)
+        return values
+
+
+class NewEndpoint(EndpointFields):
+    """An endpoint to make."""
+
+    secret = fields.Text(
+        required=False,
+        write_only=True,
+        max_length=200,
+        help_text="A `whsec_` secret that the receiver knows already; 24 to 64 bytes in base64. Left out: one is made.",
+    )
+
+
+class EndpointPatch(EndpointFields):
+    """The fields of an endpoint to change; what is left out stays."""
+
+    url = fields.Text(
+        required=False,
+        max_length=2048,
+        help_text="Where to POST: http or https, with a public address.",
+    )
+
+
+class SecretDocument(serializers.Serializer):
+    """A key that signs, without what it consists of."""
+
+    kind = serializers.ChoiceField(SignatureKind.choices, help_text="How it signs.")
+    created_at = serializers.DateTimeField(help_text="When it was made.")
+    expires_at = serializers.DateTimeField(
+        allow_null=True, help_text="When an old one ceases to sign; null for the present one."
+    )
+
+
+class HealthDocument(serializers.Serializer):
+    """How an endpoint fares."""
+
+    success_rate = serializers.FloatField(
+        allow_null=True, help_text="Share of the attempts of the last 24 hours that were answered by 2xx."
+    )
+    p95_ms = serializers.IntegerField(allow_null=True, help_text="95 % of these took no longer, in milliseconds.")
+    backlog = serializers.IntegerField(help_text="Deliveries that are still to be made.")
+    oldest_due_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the delivery that has waited longest, or comes next, is or was due."
+    )
+    drain_seconds = serializers.IntegerField(
+        allow_null=True, help_text="How long the backlog takes at the endpoint's rate."
+    )
+    state = serializers.CharField(
+        help_text="`ok`, `failing`, `deferred` (its breaker is open), `paused` or `disabled`."
+    )
+
+
+class EndpointDocument(serializers.Serializer):
+    """An endpoint."""
+
+    id = serializers.UUIDField(help_text="Names it in the addresses.")
+    url = serializers.CharField(help_text="Where it is sent to.")
+    description = serializers.CharField(help_text="In its maker's words.")
+    event_types = serializers.ListField(child=serializers.CharField(), help_text="What it is told.")
+    enabled = serializers.BooleanField(help_text="False: its deliveries wait.")
+    disabled_at = serializers.DateTimeField(allow_null=True, help_text="Since when it has been off.")
+    disabled_reason = serializers.CharField(help_text="Why the service turned it off; empty where a person did.")
+    signatures = serializers.ListField(
+        child=serializers.ChoiceField(SignatureKind.choices), help_text="How deliveries are signed."
+    )
+    public_key = serializers.CharField(allow_null=True, help_text="`whpk_..`: checks `v1a` signatures.")
+    secrets = SecretDocument(many=True, help_text="The keys that sign, without what they consist of.")
+    headers = serializers.DictField(
+        child=serializers.CharField(), help_text="Names of its own headers; the values are masked."
+    )
+    timeout_seconds = serializers.IntegerField(help_text="For a whole attempt.")
+    rate_per_second = serializers.IntegerField(help_text="Requests a second, at most.")
+    adaptive_rate = serializers.BooleanField(help_text="Whether the rate is halved at each 429, and grows again.")
+    concurrency = serializers.IntegerField(help_text="Requests open at a time, at most.")
+    ordered = serializers.BooleanField(help_text="One delivery after the other.")
+    retry_delays = serializers.ListField(
+        child=serializers.IntegerField(),
+        allow_null=True,
+        help_text="Seconds before the second, third .. attempt; null: those of Standard Webhooks.",
+    )
+    batch_items = serializers.IntegerField(help_text="Products in one `products.changed`, at most.")
+    created_by = serializers.CharField(allow_null=True, help_text="Username; null for nobody, or nobody any more.")
+    created_at = serializers.DateTimeField(help_text="When it was made.")
+    updated_at = serializers.DateTimeField(help_text="When it was last changed.")
+    health = HealthDocument(help_text="How it fares.")
+
+
+class MadeEndpoint(EndpointDocument):
+    """An endpoint with its secret, this once."""
+
+    secret = serializers.CharField(
+        allow_null=True, help_text="`whsec_..`: checks `v1` signatures. It is not shown again."
+    )
+
+
+class Rotation(serializers.Serializer):
+    """How to change a secret."""
+
+    overlap_hours = fields.Whole(
+        required=False, min_value=0, max_value=168, default=24, help_text="How long the old secret signs as well."
+    )
+
+
+class TestRequest(serializers.Serializer):
+    """What to send."""
+
+    event_type = fields.Text(required=False, default="ping", help_text="The type whose example is sent.")
+
+
+class AttemptDocument(serializers.Serializer):
+    """One request, and what came of it."""
+
+    id = serializers.UUIDField(help_text="Of the attempt.")
+    delivery = serializers.UUIDField(help_text="The delivery that it was made for.")
+    endpoint = serializers.UUIDField(help_text="The endpoint that it was made to.")
+    event_id = serializers.CharField(help_text="The `webhook-id`.")
+    number = serializers.IntegerField(help_text="1 for the first attempt.")
+    trigger = serializers.ChoiceField(Trigger.choices, help_text="Why it was made.")
+    started_at = serializers.DateTimeField(help_text="When it began.")
+    url = serializers.CharField(help_text="Where it was sent to.")
+    request_headers = serializers.DictField(
+        child=serializers.CharField(), help_text="The values of your own are masked."
+    )
+    address = serializers.CharField(allow_null=True, help_text="The address that was connected to.")
+    status = serializers.IntegerField(allow_null=True, help_text="HTTP status; null where there was no answer.")
+    error = serializers.CharField(help_text="Class of the error, empty if there was none.")
+    detail = serializers.CharField(help_text="The error in words.")
+    reply_headers = serializers.DictField(child=serializers.CharField(), help_text="Some headers of the answer.")
+    reply = serializers.CharField(help_text="The beginning of the answer's body, at most 4 KB.")
+    reused = serializers.BooleanField(help_text="Whether the connection was kept from an earlier request.")
+    dns_ms = serializers.IntegerField(
+        allow_null=True, help_text="Milliseconds to look up the name; null where that was not done."
+    )
+    connect_ms = serializers.IntegerField(
+        allow_null=True, help_text="Milliseconds to connect; null where a connection was there."
+    )
+    tls_ms = serializers.IntegerField(allow_null=True, help_text="Milliseconds of the TLS handshake; null without one.")
+    first_byte_ms = serializers.IntegerField(
+        allow_null=True, help_text="Milliseconds from the request to the beginning of the answer."
+    )
+    total_ms = serializers.IntegerField(help_text="Milliseconds in all.")
+
+
+class DeliveryDocument(serializers.Serializer):
+    """One event for one endpoint."""
+
+    id = serializers.UUIDField(help_text="Of the delivery.")
+    endpoint = serializers.UUIDField(help_text="The endpoint that is told.")
+    event_id = serializers.CharField(help_text="The `webhook-id`: the same in every attempt and redelivery.")
+    event_type = serializers.CharField(help_text="What it is told of.")
+    state = serializers.ChoiceField(Delivery.State.choices, help_text="Pending until it was delivered or given up.")
+    lane = serializers.ChoiceField(
+        [(lane.name.lower(), lane.label) for lane in Lane], help_text="What imports tell waits behind what people do."
+    )
+    trigger = serializers.ChoiceField(Trigger.choices, help_text="Why it is made.")
+    attempts = serializers.IntegerField(help_text="Made since it was last asked for.")
+    next_attempt_at = serializers.DateTimeField(allow_null=True, help_text="Null where there is none to come.")
+    last_status = serializers.IntegerField(allow_null=True, help_text="HTTP status of the last answer.")
+    last_error = serializers.CharField(help_text="Class of the last error; empty if there was none.")
+    created_at = serializers.DateTimeField(help_text="When the event happened.")
+    finished_at = serializers.DateTimeField(allow_null=True, help_text="When it was delivered or given up.")
+
+
+class DeliveryDetail(DeliveryDocument):
+    """The same, with what is sent."""
+
+    body = serializers.JSONField(allow_null=True, help_text="What is sent; null if it is not kept any more.")
+    attempt_log = AttemptDocument(many=True, help_text="The latest attempts, newest first, 50 at most.")
+
+
+class Redelivery(serializers.Serializer):
+    """Which deliveries to make again: those named, or those of an endpoint since a time."""
+
+    ids = serializers.ListField(
+        child=fields.Identifier(),
+        required=False,
+        min_length=1,
+        max_length=1000,
+        help_text="Deliveries, 1,000 at most.",
+    )
+    endpoint = fields.Identifier(required=False, help_text="All of this endpoint, with `since`.")
+    since = serializers.DateTimeField(required=False, help_text="Made at this time or later.")
+    until = serializers.DateTimeField(required=False, help_text="Made before this time.")
+    state = serializers.ChoiceField(
+        [("failed", "Failed"), ("delivered", "Delivered"), ("all", "All")],
+        required=False,
+        default="failed",
+        help_text="With `since`: which of them.",
+    )
+
+
+class Redelivered(serializers.Serializer):
+    """How many will be made again."""
+
+    redelivered = serializers.IntegerField(help_text="Deliveries.")
+
+
+def refuse_unknown_fields(data: dict[str, Any], known: set[str]) -> None:
+    """Raise InvalidInputError for fields that nobody would read."""
+    errors = [
+        FieldError(f"/{str(name).replace('~', '~0').replace('/', '~1')}", "unknown_field", "There is no such field.")
+        for name in data
+        if name not in known
+    ]
+    if errors:
+        raise InvalidInputError("The body has fields that mean nothing here.", code="unknown_field", errors=errors)
