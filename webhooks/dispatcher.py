@@ -34,7 +34,7 @@ POLL_SECONDS = 0.1
 """Between two looks for work, while some is in hand or was lately."""
 LEAST_PAUSE = 0.02
 """Between two looks for work, however much there is."""
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 1.5
 """How long a dispatcher that has had work goes on looking for more. Nudges may be rarer by that."""
 TAKE_BACK_SECONDS = 1.0
 RUN_SECONDS = 60.0
