@@ -17,7 +17,7 @@ SHARED_PROCESSORS: list[Any] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
-ROUTINE_TASKS = ("products.tasks.sweep_imports", "odata.tasks.worker_heartbeat")
+ROUTINE_TASKS = ("products.tasks.sweep_imports", "odata.tasks.worker_heartbeat", "webhooks.tasks.deliver")
 ROUTINE_REQUESTS = ("GET /livez", "GET /readyz")
 ROUTINE_EVENTS = ("task_enqueued", "task_started", "task_succeeded", "request_started", "request_finished")
 
@@ -34,7 +34,11 @@ class WithoutRoutine(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         event = record.msg
-        if not isinstance(event, dict) or record.levelno >= logging.WARNING:
+        if not isinstance(event, dict):
+            return True
+        if event.get("event") == "task_revoked" and event.get("expired"):  # it came again, and was done then
+            return event.get("task") not in ROUTINE_TASKS
+        if record.levelno >= logging.WARNING:
             return True
         if event.get("event") not in ROUTINE_EVENTS:
             return True
@@ -91,6 +95,7 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
             "django.server": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
+            "celery.worker.request": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
             "kombu": {"level": "WARNING"},

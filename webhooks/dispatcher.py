@@ -37,6 +37,11 @@ LEAST_PAUSE = 0.02
 LINGER_SECONDS = 1.0
 """How long a dispatcher that has had work goes on looking for more. Nudges may be rarer by that."""
 TAKE_BACK_SECONDS = 1.0
+RUN_SECONDS = 60.0
+"""After so long a dispatcher hands over to the next, though there is work: the worker then takes, and throws away, the
+messages that have come in the meantime."""
+HANDING_OVER = 0x0DA7A
+"""The advisory lock of the one that does. The others go on claiming while it waits for its last answers."""
 GATHER_SECONDS = 0.02
 """How long results are gathered for one transaction."""
 BATCH = 500
@@ -97,8 +102,8 @@ class Dispatcher:
 
     async def _claim_all(self, group: asyncio.TaskGroup) -> None:
         """Claim and send until there was nothing to do for a while, or the worker is to stop."""
-        claimed, looked, taken_back = self._first, time.monotonic(), time.monotonic()
-        worked = looked
+        claimed, started = self._first, time.monotonic()
+        looked = worked = taken_back = started
         while True:
             if claimed:
                 worked = looked
@@ -112,8 +117,15 @@ class Dispatcher:
             if looked - taken_back > TAKE_BACK_SECONDS:
                 await claims.take_back(self._claims)
                 taken_back = looked
+                if looked - started > RUN_SECONDS and await self._may_hand_over():
+                    return
             free = self._places - self._in_hand
             claimed = await claims.claim(self._claims, free) if free else []
+
+    async def _may_hand_over(self) -> bool:
+        """One at a time; the lock goes with the connection."""
+        row = await (await self._claims.execute("SELECT pg_try_advisory_lock(%s)", [HANDING_OVER])).fetchone()
+        return bool(row and row[0])
 
     async def _pause(self, looked: float) -> None:
         """Until places are freed, or it is time to look again."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import threading
+import subprocess
+import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psycopg
+from django.conf import settings
 
 from odata.tests.running import manage, wait_until
 from tests.acceptance.service import Service
@@ -77,8 +79,8 @@ def endure(
     chance, endured = random.Random(seed), Endured(kills=kills, flushes=flushes)
     listen(service, receiver)
     script = SAY.format(events=events, seed=seed, per_second=per_second, most=max(1, events // 100))
-    saying = threading.Thread(target=run, args=(service, script))
-    saying.start()
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "shell", "-v", "0", "-c", script]
+    saying = subprocess.Popen(command, env={**os.environ, **service.env})
     faults = ["kill"] * kills + ["flush"] * flushes
     chance.shuffle(faults)
     for fault in faults:
@@ -87,7 +89,7 @@ def endure(
             service.empty_valkey()
         else:
             endured.in_hand += kill(service)
-    saying.join()
+    assert saying.wait(seconds) == 0
     wait_until(lambda: nothing_waits(service), "all is delivered", seconds)
     endured.said = Counter(message_id(row["id"]) for row in service.query("SELECT id FROM webhooks_event"))
     endured.came = Counter(receiver.ids)

@@ -18,7 +18,6 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from odata.tests.running import wait_until
 from webhooks import deliveries, dispatcher, keys, outbox
 from webhooks.dispatcher import Dispatcher
 from webhooks.models import (
@@ -32,7 +31,7 @@ from webhooks.models import (
     WebhookEndpoint,
     message_id,
 )
-from webhooks.tests.receivers import Answer, Got, endpoint_of, receiving
+from webhooks.tests.receivers import Answer, Got, endpoint_of, receiving, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("local_receivers")]
 
@@ -484,6 +483,30 @@ def test_a_worker_that_is_to_stop_claims_no_more_and_waits_for_what_is_on_its_wa
 
     assert Delivery.objects.filter(state="delivered").count() == len(receiver.got) < 10
     assert not Delivery.objects.exclude(claim=None).exists()
+
+
+def test_after_a_while_a_dispatcher_hands_over_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "RUN_SECONDS", 0.5)
+    with receiving() as receiver:
+        endpoint_of(receiver, rate_per_second=30)
+        say(90)
+
+        assert 0 < dispatcher.run() < 90
+        assert not Delivery.objects.exclude(claim=None).exists()
+        wait_until(lambda: dispatcher.run() == 0, "the next ones do the rest")
+    assert len(receiver.got) == len(set(receiver.ids)) == 90
+
+
+def test_only_one_hands_over_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "RUN_SECONDS", 0.5)
+    with receiving() as receiver, connection.cursor() as cursor:
+        endpoint_of(receiver, rate_per_second=30)
+        say(60)
+        cursor.execute("SELECT pg_advisory_lock(%s)", [dispatcher.HANDING_OVER])
+        try:
+            assert dispatcher.run() == 60
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [dispatcher.HANDING_OVER])
 
 
 def test_a_database_that_goes_away_ends_the_dispatcher_and_the_next_goes_on(caplog: pytest.LogCaptureFixture) -> None:
