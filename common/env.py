@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ class SettingError(Exception):
 class Setting:
     """One environment variable.
 
-    ``kind`` is ``str``, ``int``, ``bool`` or ``list`` (comma-separated). ``default`` is the text
+    ``kind`` is ``str``, ``int``, ``bool``, ``list`` (comma-separated), ``ports`` or ``networks`` (lists of port
+    numbers and of networks such as 10.0.0.0/8). ``default`` is the text
     that stands for an unset variable; ``""`` in an ``str`` means "not set". A ``secret`` may also
     be given as ``NAME_FILE``, the path of a file that holds it.
     """
@@ -69,8 +71,13 @@ class Setting:
             return self._parse_int(raw)
         if self.kind == "bool":
             return self._parse_bool(raw)
+        parts = [part.strip() for part in raw.split(",") if part.strip()]
         if self.kind == "list":
-            return [part.strip() for part in raw.split(",") if part.strip()]
+            return parts
+        if self.kind == "ports":
+            return [_parse_port(part) for part in parts]
+        if self.kind == "networks":
+            return [_parse_network(part) for part in parts]
         return self._parse_choice(raw) if self.choices else raw
 
     def _parse_choice(self, raw: str) -> str:
@@ -97,6 +104,19 @@ class Setting:
         if raw.lower() in ("false", "off", "no", "n", "0", ""):
             return False
         raise ValueError("must be true or false")
+
+
+def _parse_port(part: str) -> int:
+    if not part.isdecimal() or not 1 <= int(part) <= 65535:
+        raise ValueError(f"must be a list of ports from 1 to 65535, which {part!r} is not")
+    return int(part)
+
+
+def _parse_network(part: str) -> str:
+    try:
+        return str(ipaddress.ip_network(part))
+    except ValueError as error:
+        raise ValueError(f"must be a list of networks such as 10.1.0.0/16 or fd12:3456::/32: {error}") from None
 
 
 def read_settings(settings: Iterable[Setting], env: Mapping[str, str]) -> tuple[dict[str, Any], list[SettingError]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +25,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         *ports(),
         *addresses_of_live(),
         *secure_origins(),
+        *webhooks(),
     ]
 
 
@@ -86,6 +89,36 @@ def secure_origins() -> Iterator[CheckMessage]:
             hint="Trust https:// origins only.",
             id="odata.W003",
         )
+
+
+def webhooks() -> Iterator[CheckMessage]:
+    for server in settings.WEBHOOK_DNS_SERVERS:
+        if not is_name_server(server):
+            yield Error(
+                f"WEBHOOK_DNS_SERVERS holds {server}, which is no address of a name server.",
+                hint="Give IP addresses, with a port or without: 10.0.0.2:5353, 2001:db8::2, [2001:db8::2]:5353.",
+                id="odata.E020",
+            )
+    if settings.WEBHOOK_CA_FILE:
+        try:
+            ssl.create_default_context(cafile=settings.WEBHOOK_CA_FILE)
+        except (OSError, ssl.SSLError) as error:
+            yield Error(
+                f"WEBHOOK_CA_FILE is {settings.WEBHOOK_CA_FILE}, which can't be used: {error.strerror or error}.",
+                hint="Give the path of a file with certificates in PEM.",
+                id="odata.E021",
+            )
+
+
+def is_name_server(text: str) -> bool:
+    """An IP address, with a port or without."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?|([^:]+)(?::(\d{1,5}))?", text)
+    host, port = (match[1] or match[3], match[2] or match[4]) if match else (text, None)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return port is None or 1 <= int(port) <= 65535
 
 
 def is_local(host: str) -> bool:

@@ -120,6 +120,62 @@ SETTINGS: tuple[Setting, ...] = (
         "is made once and kept in ODATA_HOME/webhook_secret_keys.",
         secret=True,
     ),
+    Setting(
+        "WEBHOOK_ALLOWED_CIDRS",
+        "networks",
+        "",
+        "Networks that are not public and that webhooks may go to all the same, such as 10.1.0.0/16, or "
+        "127.0.0.0/8,::1/128 for receivers on this machine.",
+    ),
+    Setting(
+        "WEBHOOK_ALLOWED_PORTS",
+        "ports",
+        "80,443,8080,8443",
+        "Ports that webhooks may go to.",
+    ),
+    Setting(
+        "WEBHOOK_DNS_SERVERS",
+        "list",
+        "",
+        "Name servers, such as 9.9.9.9 or 10.0.0.2:5353, that are asked for the names of receivers. Unset: "
+        "the system's.",
+    ),
+    Setting(
+        "WEBHOOK_CA_FILE",
+        "str",
+        "",
+        "File of further certificate authorities (PEM) that receivers may have their certificates from.",
+    ),
+    Setting(
+        "WEBHOOK_IN_FLIGHT",
+        "int",
+        "500",
+        "Most requests that one dispatcher has open at a time.",
+        minimum=1,
+        maximum=5000,
+    ),
+    Setting(
+        "WEBHOOK_ALERT_EMAILS",
+        "list",
+        "",
+        "Who is told, besides the one who made it, of a webhook endpoint that fails or was turned off.",
+    ),
+    # e-mail
+    Setting(
+        "EMAIL_URL",
+        "str",
+        "",
+        "Mail server: smtp://user:password@host:25, smtp+tls:// for STARTTLS, smtp+ssl:// for TLS, or consolemail:// "
+        "to see mails in the log. Unset: none is sent, and the log and the pages alone tell.",
+        secret=True,
+    ),
+    Setting("EMAIL_FROM", "str", "odata@localhost", "Sender of e-mails."),
+    Setting(
+        "SITE_URL",
+        "str",
+        "",
+        "Where people find the service, such as https://catalogue.example.com: begins the links in e-mails.",
+    ),
     # the first start
     Setting("SAMPLE", "int", "500000", "Rows of the sample file that `up` imports into an empty catalogue.", minimum=0),
     Setting("ADMIN_USERNAME", "str", "", "Makes this administrator at the first start, instead of the set-up link."),

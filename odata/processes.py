@@ -50,7 +50,7 @@ class Process:
         )
 
 
-def worker(queue: str, children: int) -> Process:
+def worker(queue: str, children: int, stop_seconds: float = 30) -> Process:
     return Process(
         name=queue,
         role=f"worker-{queue}",
@@ -58,7 +58,7 @@ def worker(queue: str, children: int) -> Process:
         stage=WORKERS,
         # SIGTERM lets running tasks end and takes no new ones. (Celery's "soft shutdown" would sleep its
         # whole time-out through.) What takes longer is killed, and taken up again at the next start.
-        stop_seconds=30,
+        stop_seconds=stop_seconds,
         orphan_signal=signal.SIGKILL,  # without its database there is nothing to end in order
     )
 
@@ -96,6 +96,8 @@ def processes(
     return (
         worker("default", 2),
         worker("imports", 1),
+        # Two dispatchers. An attempt that is on its way may take 30 s, and is waited for.
+        worker("webhooks", 2, stop_seconds=40),
         Process("beat", "beat", ("celery", "--quiet", "-A", "odata", "beat"), WORKERS),
         Process("live", "live", (*live, "odata.asgi:application"), SERVERS),
         Process("web", "web", web, SERVERS),

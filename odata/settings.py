@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import environ
 from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 from kombu import Queue
@@ -278,10 +279,13 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "max_retries": 0,  # of a message that is sent: by default an upload waits 6 s for a queue that is down
 }
 CELERY_VISIBILITY_TIMEOUT = 6 * 3600
-CELERY_TASK_QUEUES = [Queue("imports"), Queue("default")]
+CELERY_TASK_QUEUES = [Queue("imports"), Queue("default"), Queue("webhooks")]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = False
-CELERY_TASK_ROUTES = {"products.tasks.run_import": {"queue": "imports"}}
+CELERY_TASK_ROUTES = {
+    "products.tasks.run_import": {"queue": "imports"},
+    "webhooks.tasks.deliver": {"queue": "webhooks"},
+}
 CELERY_BEAT_SCHEDULE = {
     "sweep-imports": {
         "task": "products.tasks.sweep_imports",
@@ -292,6 +296,8 @@ CELERY_BEAT_SCHEDULE = {
     "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
     "remove-expired-uploads": {"task": "products.tasks.remove_expired_uploads", "schedule": 3600},
     "push-changes": {"task": "products.tasks.push_changes", "schedule": 5, "options": {"expires": 20}},
+    # Retries come due, and nudges get lost. Each tick starts a dispatcher where one is free, if there is work.
+    "deliver-webhooks": {"task": "webhooks.tasks.deliver", "schedule": 2, "options": {"expires": 4}},
     "keep-webhook-days": {"task": "webhooks.tasks.keep_days", "schedule": 3600},
     "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
 }
@@ -356,6 +362,34 @@ def webhook_secret_keys() -> list[str]:
 
 
 WEBHOOK_SECRET_KEYS = webhook_secret_keys()
+WEBHOOK_ALLOWED_CIDRS = ENV["WEBHOOK_ALLOWED_CIDRS"]
+WEBHOOK_ALLOWED_PORTS = ENV["WEBHOOK_ALLOWED_PORTS"]
+WEBHOOK_DNS_SERVERS = ENV["WEBHOOK_DNS_SERVERS"]
+WEBHOOK_CA_FILE = ENV["WEBHOOK_CA_FILE"]
+
+WEBHOOK_IN_FLIGHT = ENV["WEBHOOK_IN_FLIGHT"]
+WEBHOOK_ALERT_EMAILS = ENV["WEBHOOK_ALERT_EMAILS"]
+
+# --- e-mail ------------------------------------------------------------------------------------
+
+
+def email_backend() -> dict[str, Any]:
+    """Django's settings for the mail server of EMAIL_URL; without one, mails go nowhere."""
+    if not ENV["EMAIL_URL"]:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    try:
+        config: dict[str, Any] = environ.Env.email_url_config(ENV["EMAIL_URL"])
+    except (KeyError, ValueError):
+        problem = "is (hidden) and must be a URL such as smtp+tls://user:password@mail.example.com:587"
+        SETTING_PROBLEMS.append(SettingError("EMAIL_URL", problem))
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    return config
+
+
+globals().update(email_backend())
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV["EMAIL_FROM"]
+SITE_URL = ENV["SITE_URL"]
 
 # --- logs --------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -84,7 +85,7 @@ def _product_data(product: Product, change: ProductChange, actor: User | None) -
         "id": change.pk,
         "product_id": change.product_id,
         "version": change.version,
-        "product": {name: getattr(product, name) for name in _OF_PRODUCT},
+        "product": {name: _as_shown(getattr(product, name)) for name in _OF_PRODUCT},
         "changed_fields": fields,
         "previous": {name: previous[name] for name in fields},
         "left_out": [],
@@ -94,6 +95,11 @@ def _product_data(product: Product, change: ProductChange, actor: User | None) -
     if _size(data) > _ROOM:
         _leave_out_long_values(data)
     return data
+
+
+def _as_shown(value: Any) -> Any:
+    """Times to the microsecond, as the API shows them."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
 def _leave_out_long_values(data: dict[str, Any]) -> None:

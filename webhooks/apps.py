@@ -10,7 +10,10 @@ class WebhooksConfig(AppConfig):
     name = "webhooks"
 
     def ready(self) -> None:
+        from webhooks import outbox, tasks  # not before the apps are ready
+
         post_migrate.connect(_make_partitions, sender=self)
+        outbox.committed.connect(tasks.nudge, dispatch_uid="webhooks.nudge")
 
 
 def _make_partitions(**kwargs: Any) -> None:

@@ -117,8 +117,8 @@ def _product_example(name: str, version: int, changed: list[str], previous: dict
                 "status": "active",
                 "attributes": {"colour": "natural"},
                 "version": version,
-                "created_at": "2026-11-02T08:15:30.120000+00:00",
-                "updated_at": "2026-11-25T11:02:09.481000+00:00",
+                "created_at": "2026-11-02T08:15:30.120417Z",
+                "updated_at": "2026-11-25T11:02:09.481022Z",
             },
             "changed_fields": changed,
             "previous": previous,
@@ -215,7 +215,7 @@ def _import_example(name: str, state: str, **fields: Any) -> dict[str, Any]:
 
 
 def _example(name: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"type": name, "timestamp": "2026-11-25T11:02:09.512000Z", "data": data}
+    return {"type": name, "timestamp": "2026-11-25T11:02:09.512Z", "data": data}
 
 
 # --- the list ------------------------------------------------------------------------------------

@@ -248,3 +248,62 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"Attempt {self.number} of {self.delivery_id}: {self.status or self.error}"
+
+
+class EndpointState(models.Model):
+    """How an endpoint is doing: small, and written with every claim and every batch of results.
+
+    Its row is the lock under which an endpoint's deliveries are claimed, settled, asked for again and discarded.
+    """
+
+    endpoint = models.OneToOneField(WebhookEndpoint, on_delete=models.CASCADE, primary_key=True, related_name="state")
+    # How fast: a token bucket, filled by the time since `refilled_at` (`webhooks/sql/claim.sql`).
+    tokens = models.FloatField(default=1, db_default=1.0)
+    refilled_at = models.DateTimeField(db_default=Now())
+    rate = models.FloatField(null=True)
+    """Requests per second that an adaptive endpoint is at; null: all that it may have."""
+    rate_cut_at = models.DateTimeField(null=True)
+    # Whether at all: the breaker (`webhooks/breaker.py`).
+    open_until = models.DateTimeField(null=True)
+    """Null: closed. In the future: open. In the past: half open, one probe may go."""
+    openings = models.PositiveSmallIntegerField(default=0, db_default=0)
+    """Times in a row that it opened without a success in between."""
+    timeouts_in_row = models.PositiveIntegerField(default=0, db_default=0)
+    recent = models.JSONField(default=list, db_default=[])
+    """Of the last minute: `[slice, attempts, failures]`, a slice being some seconds since 1970."""
+    # For how long it has not worked (`webhooks/health.py`).
+    failing_since = models.DateTimeField(null=True)
+    """The first failure since the last success."""
+    failed_messages = models.PositiveIntegerField(default=0, db_default=0)
+    """First attempts that failed since then."""
+    warned_at = models.DateTimeField(null=True)
+    last_success_at = models.DateTimeField(null=True)
+    # For Prometheus: never reset.
+    totals = models.JSONField(default=dict, db_default={})
+    """Attempts by outcome."""
+    latencies = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+    """Attempts by how long they took, in the buckets of `webhooks.outcomes`."""
+    latency_ms = models.BigIntegerField(default=0, db_default=0)
+    """The sum of how long they took."""
+
+    def __str__(self) -> str:
+        return f"State of {self.endpoint_id}"
+
+
+class EndpointMinute(models.Model):
+    """What came of an endpoint's attempts within one minute."""
+
+    pk = models.CompositePrimaryKey("endpoint_id", "minute", "outcome")
+    endpoint_id = models.UUIDField()
+    minute = models.DateTimeField()
+    outcome = models.CharField(max_length=20)
+    """A class of `webhooks.outcomes`."""
+    attempts = models.PositiveIntegerField()
+    latencies = ArrayField(models.IntegerField())
+
+    class Meta:
+        ordering = ["minute"]
+        indexes = [models.Index(fields=["minute"], name="endpoint_minute_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.attempts} {self.outcome} of {self.endpoint_id}"

@@ -56,7 +56,7 @@ def publish(
         cursor.execute(PUBLISH, parameters)
         if not cursor.rowcount:
             return None
-        transaction.on_commit(_tell)
+        transaction.on_commit(tell)
     return event_id
 
 
@@ -82,5 +82,6 @@ def waiting(endpoint_id: uuid.UUID, event_type: str, most: int) -> int:
     return deliveries.order_by()[:most].count()
 
 
-def _tell() -> None:
+def tell() -> None:
+    """Say that there is something to deliver: for after the commit that made it so."""
     committed.send(sender=None)

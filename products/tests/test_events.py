@@ -225,13 +225,14 @@ def test_a_change_is_told_with_the_product_and_the_values_before(ada: User) -> N
     assert created["url"] == "/api/v1/products/a/b%20%C3%A9/"
 
 
-def test_a_product_is_found_by_the_address_it_is_told_with(ada: User) -> None:
+def test_a_product_is_told_as_its_address_shows_it(ada: User) -> None:
     listen()
     product = catalogue.create_product({"sku": "50% é/b?", "name": "Lamp"}, actor=ada)
 
     answer = api(ada).get(told()[0]["data"]["url"])
 
     assert answer.json()["sku"] == product.sku
+    assert answer.json() == told()[0]["data"]["product"]
 
 
 def test_values_that_are_too_long_are_left_out_and_named(ada: User) -> None:

@@ -1,0 +1,266 @@
+"""Webhooks: deliveries a second of one dispatcher and of two, from commit to arrival, memory, and isolation.
+
+    .venv/bin/python benchmarks/deliveries.py [--only throughput latency memory isolation] [--profile FILE]
+
+The receiver is a process on the same machine (`receiver.py`), bodies are 1 KB, keep-alive, plain HTTP. Throughput and
+memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as in the service:
+beat, a worker of the queue `webhooks`, nudges on commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from memory import MB, Tree
+from place import PROJECT, Place, free_port, fresh_place
+
+COUNT = 15_000
+ENDPOINTS = 10
+FILLER = "x" * 850
+"""Makes a body of 1 KB."""
+RUN = "import django; django.setup(); from webhooks import dispatcher; print(dispatcher.run())"
+PROFILED = """
+import cProfile, django; django.setup()
+from webhooks import dispatcher
+cProfile.run("dispatcher.run()", {file!r})
+"""
+PARTS = ("throughput", "memory", "latency", "isolation")
+
+
+class Receiving:
+    """The receiver, and what it says."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROJECT / "benchmarks" / "receiver.py"), str(self.port)], stdout=subprocess.PIPE
+        )
+        assert self.process.stdout and self.process.stdout.readline()
+
+    def url(self, path: str = "/hooks") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def seen(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self.url("/")) as answer:  # noqa: S310 - our own
+            return dict(json.load(answer))
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[Receiving]:
+    receiver = Receiving()
+    try:
+        yield receiver
+    finally:
+        receiver.process.terminate()
+        receiver.process.wait()
+
+
+def measure(place: Place, parts: set[str], profile: str = "") -> dict[str, Any]:
+    """What was measured, by part."""
+    os.environ |= {"WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8"}
+    with receiving() as receiver:
+        os.environ |= {"WEBHOOK_ALLOWED_PORTS": str(receiver.port)}
+        measured: dict[str, Any] = {}
+        if "throughput" in parts:
+            measured["one"] = throughput(receiver, 1, profile)
+            measured["two"] = throughput(receiver, 2)
+            # All of the above share the processors. Where a receiver takes its time, as they do, there is room.
+            measured["one_waiting"] = throughput(receiver, 1, path="/after/0.3")
+            measured["two_waiting"] = throughput(receiver, 2, path="/after/0.3")
+        if "memory" in parts:
+            measured["memory"] = memory(receiver)
+        if parts & {"latency", "isolation"}:
+            with service(place):
+                if "latency" in parts:
+                    measured["idle"] = latency(receiver, per_second=2, seconds=15)
+                    measured["busy"] = latency(receiver, per_second=500, seconds=12)
+                if "isolation" in parts:
+                    measured["isolation"] = isolation(receiver)
+    return measured
+
+
+def forget() -> None:
+    from django.db import connection
+
+    from webhooks.models import WebhookEndpoint
+
+    WebhookEndpoint.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE webhooks_event, webhooks_delivery, webhooks_attempt, webhooks_endpointminute")
+
+
+def listen(url: str, **fields: Any) -> Any:
+    from webhooks import keys
+    from webhooks.models import WebhookEndpoint
+
+    endpoint = WebhookEndpoint.objects.create(url=url, event_types=["ping"], **fields)
+    keys.issue_keys(endpoint)
+    return endpoint
+
+
+def pile_up(count: int) -> None:
+    """So many events of 1 KB for each endpoint, due now."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH event AS (
+                INSERT INTO webhooks_event (id, event_type, body)
+                SELECT uuidv7(), 'ping',
+                       '{"type":"ping","timestamp":"2026-01-01T00:00:00+00:00","data":{"n":' || number || ',"text":"'
+                       || %s || '"}}'
+                  FROM generate_series(1, %s) AS number
+                RETURNING id
+            )
+            INSERT INTO webhooks_delivery (id, event_id, endpoint_id, event_type)
+            SELECT uuidv7(), event.id, endpoint.id, 'ping' FROM event, webhooks_webhookendpoint AS endpoint
+            """,
+            [FILLER, count],
+        )
+        cursor.execute("VACUUM ANALYZE webhooks_delivery_pending")
+
+
+def throughput(receiver: Receiving, dispatchers: int, profile: str = "", path: str = "/hooks") -> dict[str, Any]:
+    forget()
+    for number in range(ENDPOINTS):
+        listen(receiver.url(f"{path}/{number}"), rate_per_second=1000, concurrency=100)
+    count = COUNT * dispatchers
+    pile_up(count // ENDPOINTS)
+    receiver.seen()
+    code = PROFILED.format(file=profile) if profile else RUN
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT) for _ in range(dispatchers)]
+    used = [cpu_of(process) for process in started]
+    seen = receiver.seen()
+    seconds = seen["last"] - seen["first"]
+    return {
+        "per_second": round(seen["requests"] / seconds),
+        "ids": seen["ids"],
+        "requests": seen["requests"],
+        "reused": round(1 - seen["connections"] / seen["requests"], 4),
+        "cpu_ms_each": round(sum(used) / seen["requests"] * 1000, 3),
+        "processors": os.cpu_count(),
+    }
+
+
+def cpu_of(process: subprocess.Popen[bytes]) -> float:
+    """Wait for it; the seconds of processor time that it took."""
+    _, _, usage = os.wait4(process.pid, 0)
+    return usage.ru_utime + usage.ru_stime
+
+
+def memory(receiver: Receiving) -> dict[str, Any]:
+    """The most that a dispatcher takes with 500 requests open."""
+    forget()
+    for number in range(60):
+        listen(receiver.url(f"/after/3/{number}"), rate_per_second=100, concurrency=50)
+    pile_up(40)
+    receiver.seen()
+    process = subprocess.Popen([sys.executable, "-c", RUN], cwd=PROJECT)
+    deadline, most = time.monotonic() + 15, 0
+    while time.monotonic() < deadline and process.poll() is None:
+        most = max(most, Tree(process.pid).highest_resident())
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    return {"resident_mb": round(most / MB), "most_open": receiver.seen()["most_open"]}
+
+
+@contextlib.contextmanager
+def service(place: Place) -> Iterator[None]:
+    from odata.processes import processes
+
+    names = {process.name: process for process in processes()}
+    for name in ("webhooks", "beat"):
+        place.supervisor.start(names[name].program(PROJECT, {}))
+    await_ready()
+    try:
+        yield
+    finally:
+        for name in ("beat", "webhooks"):
+            place.supervisor.stop(name)
+
+
+def await_ready() -> None:
+    """Until an event is delivered: the worker has started."""
+    time.sleep(6)
+
+
+def publish(count: int = 1) -> None:
+    """So many events in one transaction, with the time of its commit as near as can be known."""
+    from django.db import transaction
+
+    from webhooks import outbox
+
+    with transaction.atomic():
+        for _ in range(count):
+            outbox.publish("ping", {"committed": time.time(), "text": FILLER})
+
+
+def publish_at(per_second: int, seconds: float) -> None:
+    each = max(1, per_second // 50)
+    started, sent = time.monotonic(), 0
+    while time.monotonic() - started < seconds:
+        publish(each)
+        sent += each
+        time.sleep(max(0.0, started + sent / per_second - time.monotonic()))
+
+
+def latency(receiver: Receiving, *, per_second: int, seconds: float) -> dict[str, Any]:
+    """From commit to arrival. The events have 1 endpoint, which may have as many a second as it likes."""
+    forget()
+    listen(receiver.url(), rate_per_second=1000, concurrency=100)
+    receiver.seen()
+    publish_at(per_second, seconds)
+    time.sleep(5)
+    seen = receiver.seen()
+    return {"events": seen["requests"], **percentiles(seen["delays"].get("/hooks", []))}
+
+
+def isolation(receiver: Receiving, seconds: float = 20) -> dict[str, Any]:
+    """How long the events of ten endpoints take, at 100 a second in all; alone, and beside one that always hangs."""
+    found = {}
+    for turn in ("alone", "beside"):
+        forget()
+        for number in range(10):
+            listen(receiver.url(f"/hooks/{number}"))
+        if turn == "beside":
+            listen(receiver.url("/after/20"), timeout_seconds=15)
+        receiver.seen()
+        publish_at(10, seconds)
+        time.sleep(2)
+        delays = receiver.seen()["delays"]
+        found[turn] = percentiles([delay for path, some in delays.items() if path != "/after/20" for delay in some])
+    return {**found, "ratio": round(found["beside"]["p95_ms"] / found["alone"]["p95_ms"], 2)}
+
+
+def percentiles(delays: list[float]) -> dict[str, Any]:
+    delays = sorted(delays)
+    if not delays:
+        return {"p50_ms": 0, "p95_ms": 0, "most_ms": 0}
+    at = {"p50_ms": 0.5, "p95_ms": 0.95, "most_ms": 1.0}
+    return {name: round(1000 * delays[int((len(delays) - 1) * share)], 1) for name, share in at.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS)
+    parser.add_argument("--profile", default="", help="a file for cProfile's statistics of one dispatcher")
+    options = parser.parse_args()
+    with fresh_place() as place:
+        measured = measure(place, set(options.only or PARTS), options.profile)
+    for name, figures in measured.items():
+        print(name, json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

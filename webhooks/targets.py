@@ -1,0 +1,98 @@
+"""Where deliveries go: what the dispatcher must know of an endpoint to send it something, secrets included."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from common.errors import ServiceError
+from webhooks import keys, signing
+from webhooks.models import WebhookEndpoint
+from webhooks.secrets import unseal
+from webhooks.signing import SigningKey
+
+logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 1.0
+"""How long what was read of an endpoint is good: a key that was rotated away signs no longer than this."""
+MASK = "••••"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint as the dispatcher sees it."""
+
+    endpoint_id: uuid.UUID
+    url: str
+    timeout: float
+    retry_delays: list[int] | None
+    most: float | None
+    """Requests per second that an adaptive endpoint may rise to; None for others."""
+    keys: list[SigningKey] = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    """The endpoint's own."""
+    problem: str = ""
+    """Why nothing can be sent to it, whatever the receiver does."""
+
+    def request_headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        return {
+            **self.headers,
+            "content-type": "application/json",
+            **signing.headers(self.keys, message_id, timestamp, body),
+        }
+
+    def shown(self, headers: dict[str, str]) -> dict[str, str]:
+        """The headers of a request as the log has them: the endpoint's own may hold a password."""
+        return {**headers, **dict.fromkeys(self.headers, MASK)}
+
+
+def read(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Target]:
+    """These endpoints, those of them that are still there."""
+    return {endpoint.pk: read_one(endpoint) for endpoint in WebhookEndpoint.objects.filter(pk__in=list(ids))}
+
+
+def read_one(endpoint: WebhookEndpoint) -> Target:
+    """An endpoint whose secrets can't be read is one with a problem: the others must not suffer from it."""
+    problem = ""
+    signers: list[SigningKey] = []
+    headers: dict[str, str] = {}
+    try:
+        signers = keys.current_keys(endpoint)
+        headers = json.loads(unseal(endpoint.sealed_headers)) if endpoint.sealed_headers else {}
+    except ServiceError as error:
+        problem = error.detail
+    if not signers and not problem:
+        problem = "The endpoint has no key to sign with: rotate its secret to give it one."
+    if problem:
+        logger.error("webhook_endpoint_unusable: %s", problem, extra={"endpoint_id": str(endpoint.pk)})
+    return Target(
+        endpoint_id=endpoint.pk,
+        url=endpoint.url,
+        timeout=float(endpoint.timeout_seconds),
+        retry_delays=endpoint.retry_delays,
+        most=float(endpoint.rate_per_second) if endpoint.adaptive_rate else None,
+        keys=signers,
+        headers=headers,
+        problem=problem,
+    )
+
+
+class Targets:
+    """What was read of endpoints lately."""
+
+    def __init__(self) -> None:
+        self._read: dict[uuid.UUID, tuple[float, Target]] = {}
+
+    def known(self, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Target]:
+        """These endpoints. Reads those that are not known, or not for sure any more; keeps no others for long."""
+        now = time.monotonic()
+        wanted = set(ids)
+        self._read = {pk: known for pk, known in self._read.items() if now - known[0] < FRESH_SECONDS}
+        missing = wanted - self._read.keys()
+        if missing:
+            self._read |= {pk: (now, target) for pk, target in read(missing).items()}
+        return {pk: self._read[pk][1] for pk in wanted if pk in self._read}
