@@ -26,6 +26,9 @@ PAGES = [
     "/admin/products/import/{import}/change/",
     "/admin/products/import/add/",
     "/admin/products/productchange/",
+    "/admin/webhooks/webhookendpoint/",
+    "/admin/webhooks/webhookendpoint/add/",
+    "/admin/webhooks/delivery/",
     "/admin/accounts/user/",
     "/admin/accounts/apitoken/",
 ]
