@@ -20,7 +20,7 @@ else:
 
 def bounded(name: str, help_text: str) -> forms.IntegerField:
     least, most = endpoints.BOUNDS[name]
-    initial = WebhookEndpoint._meta.get_field(name).default
+    initial = getattr(WebhookEndpoint(), name)
     return forms.IntegerField(min_value=least, max_value=most, initial=initial, help_text=help_text)
 
 
@@ -75,7 +75,7 @@ class EndpointForm(FormBase):
             "retry_delays",
             "batch_items",
         )
-        help_texts = {  # noqa: RUF012 - Django's own form of it
+        help_texts = {
             "adaptive_rate": "Halve the rate when the receiver says 429, and raise it again with each success.",
         }
 

@@ -69,7 +69,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(answer: Callable[[Got], Answer] = fine) -> Iterator[Receiver]:
+def receiving(answer: Callable[[Got], Answer] = fine, port: int = 0) -> Iterator[Receiver]:
     """A receiver on this machine, for as long as it is wanted."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -112,7 +112,7 @@ def receiving(answer: Callable[[Got], Answer] = fine) -> Iterator[Receiver]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that went away is what some tests are about."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     receiver = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hooks", answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -36,7 +36,7 @@ def form(url: str, **changes: Any) -> dict[str, Any]:
 
 
 def somebody(name: str, *permissions: str) -> Client:
-    user = User.objects.create_user(name, password="lamp-oak-42", is_staff=True)  # noqa: S106 - of a test
+    user = User.objects.create_user(name, password="lamp-oak-42", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client = Client()
     client.force_login(user)
