@@ -16,6 +16,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 SUBJECTS = {
     "Catalogue": ("products.Product", "products.ProductChange"),
     "Imports": ("products.Import",),
+    "Webhooks": ("webhooks.WebhookEndpoint", "webhooks.Delivery"),
     "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken", "accounts.AuditEntry"),
 }
 """The menu. What is not named here comes after it, under its app's name."""
@@ -70,8 +71,10 @@ class CatalogueAdminSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from products.admin.dashboard import dashboard
+        from webhooks.admin.overview import overview
 
-        return super().index(request, {"is_dashboard": True, **dashboard(request), **(extra_context or {})})
+        shown = {"is_dashboard": True, "webhooks": overview(request.user), **dashboard(request)}
+        return super().index(request, {**shown, **(extra_context or {})})
 
     @staticmethod
     def running_view(request: HttpRequest) -> HttpResponse:

@@ -10,6 +10,7 @@ from products import catalogue
 from products.models import Product
 from tests.browser.conftest import PASSWORD, Complaints, Service, no_serious_findings, no_sideways_scrolling, sign_in
 from tests.browser.test_import_page import make_import
+from tests.browser.test_webhooks import make_attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,6 +27,11 @@ PAGES = [
     "/admin/products/import/{import}/change/",
     "/admin/products/import/add/",
     "/admin/products/productchange/",
+    "/admin/webhooks/webhookendpoint/",
+    "/admin/webhooks/webhookendpoint/add/",
+    "/admin/webhooks/webhookendpoint/{endpoint}/change/?tested={attempt}",
+    "/admin/webhooks/delivery/",
+    "/admin/webhooks/delivery/{delivery}/change/",
     "/admin/accounts/user/",
     "/admin/accounts/apitoken/",
     "/admin/accounts/auditentry/",
@@ -44,13 +50,21 @@ def test_no_page_shuts_anybody_out(
     )
     import_ = make_import(ada, state="SUCCESS", phase="finished", rows_read=3, rows_created=3)
     assert Product.objects.count() == 1
+    attempt = make_attempt()
+    ids = {
+        "import": import_.pk,
+        "product": product.pk,
+        "endpoint": attempt.endpoint_id,
+        "delivery": attempt.delivery_id,
+        "attempt": attempt.pk,
+    }
     sign_in(context, service, ada)
     page = complaints.watch(context.new_page())
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
 
     for path in PAGES:
-        page.goto(path.replace("{import}", str(import_.pk)).replace("{product}", str(product.pk)))
+        page.goto(path.format(**ids))
         no_serious_findings(page)
         no_sideways_scrolling(page)
         assert complaints == [], path
