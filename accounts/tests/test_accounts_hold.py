@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import audit
+from accounts import audit, second_factor
 from accounts.access import scopes_of
 from accounts.authentication import authenticate_token
 from accounts.models import ApiToken, AuditEntry, SocketTicket, User
@@ -142,6 +144,45 @@ def test_staff_without_it_get_no_admin_page_where_it_is_required(settings: Any, 
         assert answer.redirect_chain[-1][0] == "/account/second-factor/", address
     enrol(client, alice)
     assert client.get("/admin/").status_code == 200
+
+
+def test_no_address_of_the_admin_shows_a_second_factor(admin_client: Client, alice: User) -> None:
+    device = second_factor.begin(alice)
+    codes = second_factor.confirm(device, present_code(device))
+    assert codes
+    secrets = (device.key, base64.b32encode(device.bin_key).decode(), *codes)
+    shown = [
+        admin_client.get(f"/admin/{model._meta.app_label}/{model._meta.model_name}/{row.pk}/{page}").content.decode()
+        for model in admin.site._registry
+        for row in model._default_manager.all()[:20]
+        for page in ("change/", "history/", "delete/")
+    ]
+
+    assert len(shown) > 3
+    assert not [secret for secret in secrets for page in shown if secret in page]
+    for model_admin in ("otp_totp/totpdevice", "otp_static/staticdevice"):
+        pages = ("", "add/", f"{device.pk}/change/", f"{device.pk}/config/", f"{device.pk}/qrcode/")
+        assert {admin_client.get(f"/admin/{model_admin}/{page}").status_code for page in pages} == {404}
+
+
+def test_an_operator_resets_a_lost_second_factor(alice: User) -> None:
+    device = second_factor.begin(alice)
+    second_factor.confirm(device, present_code(device))
+    out = StringIO()
+
+    call_command("reset_second_factor", "alice", stdout=out)
+
+    assert "alice logs in by password alone" in out.getvalue()
+    assert not second_factor.enrolled(alice)
+    assert try_login("alice", PASSWORD).status_code == 302
+    assert AuditEntry.objects.filter(action="second_factor.reset", object_id=str(alice.pk)).count() == 1
+
+
+def test_a_reset_says_when_there_is_nothing_to_reset(alice: User) -> None:
+    with pytest.raises(CommandError, match="'alice' has no second factor"):
+        call_command("reset_second_factor", "alice")
+    with pytest.raises(CommandError, match="no user 'nobody'"):
+        call_command("reset_second_factor", "nobody")
 
 
 def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
