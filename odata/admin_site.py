@@ -60,6 +60,12 @@ class CatalogueAdminSite(admin.AdminSite):
             raise PermissionDenied("Your account may not see the admin. Log in as somebody who may.")
         return redirect("two-factor")
 
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from accounts import audit
+
+        with audit.acting(request):
+            return super().password_change(request, extra_context)
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)
         return [app for app in apps if app["app_label"] not in HIDDEN_APPS]

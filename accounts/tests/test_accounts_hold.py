@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
@@ -342,6 +342,102 @@ def test_a_changed_role_is_noted(alice: User) -> None:
     alice.groups.add(Group.objects.get(name="editor"))
 
     assert AuditEntry.objects.get(action="user.roles_changed").details == {"change": "add", "roles": ["editor"]}
+
+
+def noted(action: str) -> list[tuple[str, str, Any]]:
+    """Who did it, to what, and the details, in their order."""
+    return list(
+        AuditEntry.objects.filter(action=action).order_by("id").values_list("actor_name", "object_id", "details")
+    )
+
+
+def test_a_changed_role_is_noted_from_its_other_end_too(alice: User) -> None:
+    editor = Group.objects.get(name="editor")
+    editor.user_set.add(alice)
+    editor.user_set.clear()
+    alice.groups.add(editor)
+    alice.groups.clear()
+
+    pairs = [(object_id, details["change"]) for _, object_id, details in noted("user.roles_changed")]
+    assert pairs == [(str(alice.pk), change) for change in ("add", "clear", "add", "clear")]
+
+
+def save_person(client: Client, user: User, **fields: Any) -> None:
+    """Save the admin's form of this person with these fields, the way a browser sends it."""
+    form = {"username": user.username, "is_active": "on", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    answer = client.post(f"/admin/accounts/user/{user.pk}/change/", {**form, **fields})
+    assert answer.status_code == 302, answer.content.decode()
+
+
+def test_who_gave_and_took_powers_is_noted(admin_client: Client, alice: User) -> None:
+    write = Permission.objects.get(codename="change_product")
+    save_person(admin_client, alice, is_staff="on", user_permissions=[write.pk])
+    save_person(admin_client, alice)
+
+    assert noted("user.powers_changed")[-2:] == [
+        ("admin", str(alice.pk), {"is_staff": True}),
+        ("admin", str(alice.pk), {"is_staff": False}),
+    ]
+    assert noted("user.permissions_changed") == [
+        ("admin", str(alice.pk), {"change": change, "permissions": ["products.change_product"]})
+        for change in ("add", "remove")
+    ]
+
+
+def test_saving_a_person_as_they_are_notes_nothing(admin_client: Client, alice: User) -> None:
+    save_person(admin_client, alice)
+    before = AuditEntry.objects.count()
+
+    save_person(admin_client, alice)
+
+    assert AuditEntry.objects.count() == before
+
+
+def test_who_redefined_a_role_is_noted(admin_client: Client) -> None:
+    viewer = Group.objects.get(name="viewer")
+    kept = list(viewer.permissions.values_list("pk", flat=True))
+    added = Permission.objects.get(codename="add_import")
+
+    admin_client.post(f"/admin/auth/group/{viewer.pk}/change/", {"name": "viewer", "permissions": [*kept, added.pk]})
+
+    details = {"change": "add", "permissions": ["products.add_import"]}
+    assert noted("role.permissions_changed") == [("admin", str(viewer.pk), details)]
+
+
+def test_a_password_set_by_somebody_is_noted_without_it(admin_client: Client, alice: User) -> None:
+    new = "a-brand-new-secret-77"
+    form = {"password1": new, "password2": new, "usable_password": "true"}
+    answer = admin_client.post(f"/admin/accounts/user/{alice.pk}/password/", form)
+
+    assert answer.status_code == 302
+    assert noted("user.password_changed") == [("admin", str(alice.pk), {})]
+    assert new not in str(list(AuditEntry.objects.values()))
+
+
+def test_a_superuser_made_and_removed_by_a_command_is_noted_as_nobodys() -> None:
+    root = User.objects.create_superuser("root", password=PASSWORD)
+    key = str(root.pk)
+    root.delete()
+
+    assert noted("user.powers_changed") == [("", key, {"is_staff": True, "is_superuser": True})]
+    assert noted("user.removed") == [("", key, {"username": "root"})]
+
+
+def test_a_token_issued_by_command_is_noted_without_its_secret(alice: User) -> None:
+    out = StringIO()
+    call_command("issue_token", "alice", "--name", "shop", "--scopes", "read", stdout=out, stderr=StringIO())
+
+    token = ApiToken.objects.get()
+    assert noted("token.issued") == [("", str(token.pk), {"by": "manage.py", "of": "alice", "scopes": ["read"]})]
+    assert out.getvalue().strip() not in str(list(AuditEntry.objects.values()))
+
+
+def test_an_endpoint_of_webhooks_can_be_noted(alice: User) -> None:
+    endpoint: Any = apps.get_model("webhooks.WebhookEndpoint")(url="https://example.com/hook")
+
+    entry = audit.record(alice, "webhook.created", endpoint, {"url": endpoint.url})
+
+    assert (entry.object_type, entry.object_id) == ("webhooks.WebhookEndpoint", str(endpoint.pk))
 
 
 def test_old_entries_can_be_pruned_and_that_is_noted(alice: User) -> None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from accounts import audit
 from accounts.access import scopes_of
 from accounts.models import ApiToken, Scope, User
 from accounts.roles import ROLES
@@ -37,6 +38,7 @@ class Command(BaseCommand):
             scopes=check_rights(user, parse_scopes(options["scopes"])),
             expires_at=parse_expiry(options["expires_in"]),
         )
+        audit.record(None, "token.issued", token, {"by": "manage.py", "of": user.username, "scopes": token.scopes})
         self.stdout.write(full)
         until = f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" if token.expires_at else "until you delete it"
         self.stderr.write(
