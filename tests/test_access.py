@@ -75,7 +75,7 @@ def ask(client: Client, method: str, path: str, owner: User | None = None) -> in
             Import.objects.create(file_name="a.csv", bytes_total=9, created_by=owner, stored_file=stored).pk
         )
     if "{upload_id}" in path:
-        answer = session_of_importer(owner).post("/files/", **TUS)  # type: ignore[arg-type]
+        answer = session_of_importer(owner).post("/files/", **TUS)
         names["{upload_id}"] = answer["Location"].rsplit("/", 1)[1]
     if "{token_id}" in path:
         names["{token_id}"] = str(ApiToken.issue(owner, name="theirs", scopes=["read"])[0].pk)
