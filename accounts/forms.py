@@ -63,7 +63,13 @@ class TokenForm(forms.ModelForm):
 
 
 class OwnTokenForm(TokenForm):
-    """A new token of one's own."""
+    """A new token of one's own, for what one may do."""
+
+    def __init__(self, asker: User, data: Any = None) -> None:
+        super().__init__(data)
+        self.asker = asker
+        held = scopes_of(asker, None)
+        self.fields["scopes"].choices = [choice for choice in Scope.choices if choice[0] in held]  # type: ignore[attr-defined]
 
     class Meta:
         model = ApiToken

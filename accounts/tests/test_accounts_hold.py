@@ -24,6 +24,7 @@ from accounts.authentication import authenticate_token
 from accounts.models import ApiToken, AuditEntry, SocketTicket, User
 from accounts.roles import ROLES
 from accounts.sockets import Handshake, identify, redeem
+from accounts.tests.people import token_of
 from accounts.tickets import issue_ticket, redeem_ticket
 
 pytestmark = pytest.mark.django_db
@@ -224,6 +225,21 @@ def test_nobody_makes_a_token_that_may_more_than_they(alice: User) -> None:
     client.force_login(alice)
 
     assert client.post("/account/tokens/", {"name": "shop", "scopes": ["write"]}).status_code == 400
+
+
+def test_one_s_page_offers_what_one_may_do_and_says_what_a_token_lost(alice: User) -> None:
+    token_of(alice, "read", "import", name="shop")
+    client = Client()
+    client.force_login(alice)
+    before = client.get("/account/tokens/").content.decode()
+    alice.user_permissions.clear()
+    after = client.get("/account/tokens/").content.decode()
+
+    assert 'value="import"' in before
+    assert 'value="write"' not in before
+    assert "No longer works" not in before
+    assert 'value="import"' not in after
+    assert "No longer works for import" in after
 
 
 # --- tickets -----------------------------------------------------------------------------------

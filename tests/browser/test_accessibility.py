@@ -91,6 +91,10 @@ def test_a_second_factor_and_a_token_can_be_had_by_everybody(
     page.get_by_role("button", name="Set it up").click()
     page.get_by_text("Or type the secret").wait_for()
     looks_right("the QR code")
+    card, code = page.locator(".card").first.bounding_box(), page.locator("svg.qr").bounding_box()
+    assert card
+    assert code
+    assert code["x"] + code["width"] <= card["x"] + card["width"]
     device = TOTPDevice.objects.get()
     page.get_by_label("Code").fill(f"{totp(device.bin_key):06d}")
     page.get_by_role("button", name="Confirm").click()
