@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products import catalogue
 from products.models import Product, ProductChange
 
@@ -19,7 +20,7 @@ PRODUCTS = "/api/v1/products/"
 
 def client_with(*scopes: str) -> APIClient:
     user, _ = User.objects.get_or_create(username="ada")
-    _, full = ApiToken.issue(user, name="test", scopes=list(scopes))
+    _, full = token_of(user, *scopes)
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {full}")
     return client
