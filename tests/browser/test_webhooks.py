@@ -73,7 +73,7 @@ def shot(tab: Page, name: str) -> None:
         return
     for scheme, width in (("light", 1280), ("dark", 320), ("dark", 1280)):
         tab.set_viewport_size({"width": width, "height": 900})
-        tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        tab.emulate_media(color_scheme=scheme)
         tab.screenshot(path=Path(SHOTS) / f"{name}-{scheme}-{width}.png", full_page=True)
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.emulate_media(color_scheme="light")
