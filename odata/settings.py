@@ -336,7 +336,7 @@ REST_FRAMEWORK = {
         "accounts.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["common.rendering.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["common.bodies.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
