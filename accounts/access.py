@@ -11,6 +11,7 @@ from accounts.models import ApiToken, Scope
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
+    from django.http import HttpRequest
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -59,7 +60,7 @@ def may_see_all_endpoints(user: User | AnonymousUser) -> bool:
     return bool(user.is_authenticated and user.has_perm("webhooks.view_webhookendpoint"))
 
 
-def person(request: Request) -> User:
+def person(request: Request | HttpRequest) -> User:
     """Who asks. Permissions let nobody through to an action who is not known."""
     return cast("User", request.user)
 

@@ -17,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.access import person
 from common.errors import InvalidInputError, ServiceError
 from common.ids import first_uuid7
 from webhooks import deliveries, endpoints, keys, statistics
@@ -170,9 +171,9 @@ class WebhookEndpointAdmin(EndpointAdminBase):
         values = {name: form.cleaned_data[name] for name in form.Meta.fields}
         if change:
             changed = {name: value for name, value in values.items() if name in form.changed_data}
-            _, secret = endpoints.update(obj, changed)
+            _, secret = endpoints.update(obj, changed, actor=person(request))
         else:
-            made, secret = endpoints.create(values, actor=request.user)  # type: ignore[arg-type]
+            made, secret = endpoints.create(values, actor=person(request))
             obj.pk = made.pk
         show_once(request, secret)
 
@@ -183,7 +184,7 @@ class WebhookEndpointAdmin(EndpointAdminBase):
         return self.page_of(obj.pk)
 
     def delete_model(self, request: HttpRequest, obj: WebhookEndpoint) -> None:
-        endpoints.delete(obj)
+        endpoints.delete(obj, actor=person(request))
 
     @staticmethod
     def page_of(endpoint_id: UUID, more: str = "") -> HttpResponseRedirect:
@@ -222,17 +223,17 @@ class WebhookEndpointAdmin(EndpointAdminBase):
         hours = request.POST.get("overlap_hours", "")
         if not (hours.isascii() and hours.isdigit() and len(hours) < 4):
             raise InvalidInputError("The overlap is a whole number of hours, from 0 to 168.", code="invalid_overlap")
-        show_once(request, endpoints.secret_in(keys.rotate(endpoint, timedelta(hours=int(hours)))))
+        show_once(request, endpoints.rotate(endpoint, timedelta(hours=int(hours)), actor=person(request)))
         self.log_change(request, endpoint, "Changed its secret.")
         self.message_user(request, f"New keys sign from now on; the old ones sign as well for {hours} hours.")
 
     def pause(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
-        endpoints.update(endpoint, {"enabled": False})
+        endpoints.update(endpoint, {"enabled": False}, actor=person(request))
         self.log_change(request, endpoint, "Paused it.")
         self.message_user(request, "Paused. What there is to deliver waits, for 30 days at most.")
 
     def resume(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
-        endpoints.update(endpoint, {"enabled": True})
+        endpoints.update(endpoint, {"enabled": True}, actor=person(request))
         self.log_change(request, endpoint, "Resumed it.")
         self.message_user(request, "Resumed. What waited is delivered now, at the endpoint's rate.")
 
