@@ -68,6 +68,13 @@ SETTINGS: tuple[Setting, ...] = (
         "`json`, `console`, or `auto`: console on a terminal, json elsewhere.",
         choices=("auto", "console", "json"),
     ),
+    Setting(
+        "METRICS_TOKEN",
+        "str",
+        "",
+        "Who has it may read `/metrics`, as a bearer token. Unset: there is no such page.",
+        secret=True,
+    ),
     # servers
     Setting(
         "DATABASE_URL",

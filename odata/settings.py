@@ -84,6 +84,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "odata.request_metrics.LatencyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
@@ -171,13 +172,14 @@ AXES_VERBOSE = False
 REQUIRE_SECOND_FACTOR_FOR_STAFF = ENV["REQUIRE_SECOND_FACTOR_FOR_STAFF"]
 OTP_TOTP_ISSUER = "OData Backend"
 PROXY_COUNT = ENV["PROXY_COUNT"]
+METRICS_TOKEN = ENV["METRICS_TOKEN"]
 
 # --- security ----------------------------------------------------------------------------------
 
 HTTPS = ENV["HTTPS"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # asked from inside, by plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]  # asked from inside, by plain HTTP
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
