@@ -89,6 +89,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "odata.csp.LiveServerCSPMiddleware",
+    "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -338,6 +339,7 @@ REST_FRAMEWORK = {
         "accounts.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limits.ClientThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["common.rendering.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["common.bodies.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
@@ -345,6 +347,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "common.problems.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
+API_RATE_LIMIT = ENV["API_RATE_LIMIT"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "OData Backend",
     "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",
