@@ -6,7 +6,9 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminSplitDateTime
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -28,8 +30,32 @@ class NamedTimes:
         return field
 
 
+class Acting:
+    """Tells the audit log who does what is saved here."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with audit.acting(request):
+            return super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with audit.acting(request):
+            return super().delete_view(request, *args, **kwargs)  # type: ignore[misc]
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with audit.acting(request):
+            return super().changelist_view(request, *args, **kwargs)  # type: ignore[misc]
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class RoleAdmin(Acting, DjangoGroupAdmin):
+    """Django's own; what a role gives is noted when it changes."""
+
+
 @admin.register(User)
-class UserAdmin(NamedTimes, DjangoUserAdmin):
+class UserAdmin(Acting, NamedTimes, DjangoUserAdmin):
     """Django's own, less the ways by which somebody who may edit users could make themselves a superuser."""
 
     show_facets = admin.ShowFacets.NEVER
@@ -44,6 +70,10 @@ class UserAdmin(NamedTimes, DjangoUserAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_delete_permission(request, obj) and self._is_level(request, obj)
+
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with audit.acting(request):
+            return super().user_change_password(request, *args, **kwargs)
 
     @staticmethod
     def _is_level(request: HttpRequest, obj: User | None) -> bool:

@@ -6,6 +6,9 @@ Never put a secret or the contents of a file into the details.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -14,6 +17,28 @@ from django.http import HttpRequest
 
 from accounts.models import AuditEntry
 from common.client_ip import client_ip
+
+_acting: ContextVar[HttpRequest | None] = ContextVar("acting", default=None)
+
+
+@contextmanager
+def acting(request: HttpRequest) -> Iterator[None]:
+    """In here, what the audit log hears from signals, which know of no request, was done by who sent this one."""
+    reset = _acting.set(request)
+    try:
+        yield
+    finally:
+        _acting.reset(reset)
+
+
+def record_heard(action: str, object: Model, details: dict[str, Any]) -> AuditEntry:  # noqa: A002
+    """Note what a signal told of: done by who is `acting`, or by nobody known, such as a command."""
+    request = _acting.get()
+    return record_request(request, action, object, **details) if request else record(None, action, object, details)
+
+
+def somebody_acts() -> bool:
+    return _acting.get() is not None
 
 
 def record(
@@ -26,6 +51,8 @@ def record(
 ) -> AuditEntry:
     """Note that `actor` (a User, or None for nobody known) did `action`, a past fact such as `token.issued`.
 
+    Call it where the thing is done, in the same transaction, as with
+    ``audit.record(user, "webhook.created", endpoint, {"url": endpoint.url})``.
     `request_id` is, when not given, the one of the request being answered.
     """
     known = actor is not None and actor.pk is not None

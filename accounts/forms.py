@@ -45,11 +45,13 @@ class TokenForm(forms.ModelForm):
         return user
 
     def clean_scopes(self) -> list[str]:
-        """Nobody hands out more than they hold."""
+        """Nobody hands out more than its user holds; it would not work."""
         scopes: list[str] = self.cleaned_data["scopes"]
-        beyond = sorted(set(scopes) - scopes_of(self.asker, None))
+        owner: User = self.cleaned_data.get("user", self.asker)
+        beyond = sorted(set(scopes) - scopes_of(owner, None))
         if beyond:
-            raise forms.ValidationError(f"Your account does not hold: {', '.join(beyond)}.", code="beyond_yours")
+            who = "Your account" if owner == self.asker else owner.get_username()
+            raise forms.ValidationError(f"{who} does not hold: {', '.join(beyond)}.", code="beyond_yours")
         return scopes
 
     def clean_expires_at(self) -> Any:
@@ -61,7 +63,13 @@ class TokenForm(forms.ModelForm):
 
 
 class OwnTokenForm(TokenForm):
-    """A new token of one's own."""
+    """A new token of one's own, for what one may do."""
+
+    def __init__(self, asker: User, data: Any = None) -> None:
+        super().__init__(data)
+        self.asker = asker
+        held = scopes_of(asker, None)
+        self.fields["scopes"].choices = [choice for choice in Scope.choices if choice[0] in held]  # type: ignore[attr-defined]
 
     class Meta:
         model = ApiToken

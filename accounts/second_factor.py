@@ -28,7 +28,11 @@ def waiting(user: User) -> TOTPDevice | None:
 
 def qr_code(device: TOTPDevice) -> str:
     """Its `otpauth://` address as an inline SVG without styles, black on white whatever the colour scheme."""
-    return str(segno.make(device.config_url, error="m").svg_inline(scale=5, dark="#000", light="#fff", title="QR code"))
+    return str(
+        segno.make(device.config_url, error="m").svg_inline(
+            omitsize=True, svgclass="qr", dark="#000", light="#fff", title="QR code"
+        )
+    )
 
 
 @transaction.atomic

@@ -18,7 +18,7 @@ from django.http.request import split_domain_port, validate_host
 from django.utils.crypto import constant_time_compare
 from django.utils.http import is_same_domain
 
-from accounts.access import scopes_of
+from accounts.access import holds_one_of
 from accounts.authentication import authenticate_token, living_token
 from accounts.models import ApiToken, User
 from accounts.tickets import redeem_ticket
@@ -55,9 +55,8 @@ class Caller:
     user: User
     token: ApiToken | None
 
-    @property
-    def scopes(self) -> frozenset[str]:
-        return scopes_of(self.user, self.token)
+    def holds_one_of(self, *scopes: str) -> bool:
+        return holds_one_of(self.user, self.token, scopes)
 
 
 def origin_allowed(handshake: Handshake) -> bool:

@@ -19,6 +19,7 @@ from django_otp import login as verify_session
 from django_otp import match_token
 
 from accounts import audit, second_factor
+from accounts.access import scopes_of
 from accounts.forms import FirstAdministratorForm, OwnTokenForm
 from accounts.models import ApiToken
 from accounts.setup import check_setup_token, create_first_administrator
@@ -45,17 +46,17 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
 def tokens(request: HttpRequest) -> HttpResponse:
     """One's own tokens, and a new one, whose secret this answer shows and no other does."""
     user: Any = request.user
-    form = OwnTokenForm(request.POST if request.method == "POST" else None)
-    form.asker = user
+    form = OwnTokenForm(user, request.POST if request.method == "POST" else None)
     full = ""
     if request.method == "POST" and form.is_valid():
         asked = form.cleaned_data
         token, full = ApiToken.issue(user, name=asked["name"], scopes=asked["scopes"], expires_at=asked["expires_at"])
         audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
-        form = OwnTokenForm()
+        form = OwnTokenForm(user)
+    held = scopes_of(user, None)
     context = {
         "form": form,
-        "tokens": ApiToken.objects.filter(user=user),
+        "tokens": [(token, sorted(set(token.scopes) - held)) for token in ApiToken.objects.filter(user=user)],
         "full": full,
         "url": request.build_absolute_uri("/api/v1/products/"),
     }

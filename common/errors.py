@@ -67,6 +67,14 @@ class ConflictError(ServiceError):
     title = "Conflict with the present state"
 
 
+class PreconditionFailedError(ServiceError):
+    """The request was meant for another state of the thing (RFC 9110, section 13.1)."""
+
+    status = 412
+    code = "precondition_failed"
+    title = "It has changed since"
+
+
 class TooLargeError(ServiceError):
     """The body is larger than this server takes."""
 

@@ -50,8 +50,9 @@ class ProblemMiddleware:
             response.status_code = 308  # the slash was missing: a 301 would lose the method and the body
         if isinstance(response, HttpResponse) and response.status_code >= 400 and not response.content:
             response = self._fill(request, response)
-        if response.status_code == 204:
-            del response["Content-Length"]  # RFC 9110, section 8.6: not in a 204, though CommonMiddleware sets it
+        if response.status_code in (204, 304):
+            # RFC 9110, section 8.6: not in a 204, nor one of 0 in a 304, though CommonMiddleware sets it
+            del response["Content-Length"]
         if response.status_code == 503:
             forget_unknown_user(request)
         response[REQUEST_ID_HEADER] = known_as

@@ -16,6 +16,7 @@ MEANINGS = {
     409: "It does not fit the present state; `code` says why.",
     410: "It was there, and is not any more.",
     411: "The length of the body has to be said beforehand.",
+    412: "It is not in the state that the request's If-Match or If-None-Match asks for.",
     413: "The body is larger than this server takes.",
     415: "The body is of a type that is not taken here.",
     429: "Too many requests; `Retry-After` says in how many seconds to go on.",

@@ -24,8 +24,9 @@ def refuse_unknown(request: Request, known: Iterable[str] = (), *, paged: bool =
     unknown = [name for name in request.query_params if name not in paging and name not in names]
     if unknown:
         allowed = ", ".join(sorted({*names, *(("cursor", "page_size") if paged else ())}))
+        known_ones = f"There are: {allowed}." if allowed else "This address takes none."
         raise InvalidInputError(
-            f"There is no parameter {unknown[0]!r} here. There are: {allowed}.",
+            f"There is no parameter {unknown[0]!r} here. {known_ones}",
             code="unknown_parameter",
             errors=[
                 FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown

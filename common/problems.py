@@ -21,7 +21,7 @@ from common.explain import NOTHING_HERE, SERVER_ERROR, Problem, explain
 
 CONTENT_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
-API_PATHS = ("/api/", "/products/", "/files/", "/webhooks/", "/livez", "/readyz")
+API_PATHS = ("/api/", "/products/", "/files/", "/webhooks/", "/livez", "/readyz", "/metrics")
 """Where programs call: errors are JSON whatever the Accept header says. Elsewhere people get pages."""
 
 

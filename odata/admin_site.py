@@ -16,16 +16,25 @@ from django.urls import URLPattern, URLResolver, path, reverse
 SUBJECTS = {
     "Catalogue": ("products.Product", "products.ProductChange"),
     "Imports": ("products.Import",),
+    "Webhooks": ("webhooks.WebhookEndpoint", "webhooks.Delivery"),
     "Accounts": ("accounts.User", "auth.Group", "accounts.ApiToken", "accounts.AuditEntry"),
 }
 """The menu. What is not named here comes after it, under its app's name."""
 
-HIDDEN_APPS = ("django_celery_results", "otp_totp", "otp_static")
+HIDDEN_APPS = ("django_celery_results",)
 """Results of tasks: ours keep none, what they came to is in the imports."""
 
 
 class AdminConfig(DjangoAdminConfig):
     default_site = "odata.admin_site.CatalogueAdminSite"
+
+    def ready(self) -> None:
+        super().ready()  # every app's admin.py
+        from django_otp.plugins.otp_static.models import StaticDevice
+        from django_otp.plugins.otp_totp.models import TOTPDevice
+
+        # They would show other people's secrets. People manage their own; `manage.py reset_second_factor` helps out.
+        admin.site.unregister([TOTPDevice, StaticDevice])
 
 
 class CatalogueAdminSite(admin.AdminSite):
@@ -52,6 +61,12 @@ class CatalogueAdminSite(admin.AdminSite):
             raise PermissionDenied("Your account may not see the admin. Log in as somebody who may.")
         return redirect("two-factor")
 
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from accounts import audit
+
+        with audit.acting(request):
+            return super().password_change(request, extra_context)
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)
         return [app for app in apps if app["app_label"] not in HIDDEN_APPS]
@@ -70,8 +85,10 @@ class CatalogueAdminSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from products.admin.dashboard import dashboard
+        from webhooks.admin.overview import overview
 
-        return super().index(request, {"is_dashboard": True, **dashboard(request), **(extra_context or {})})
+        shown = {"is_dashboard": True, "webhooks": overview(request.user), **dashboard(request)}
+        return super().index(request, {**shown, **(extra_context or {})})
 
     @staticmethod
     def running_view(request: HttpRequest) -> HttpResponse:

@@ -68,6 +68,13 @@ SETTINGS: tuple[Setting, ...] = (
         "`json`, `console`, or `auto`: console on a terminal, json elsewhere.",
         choices=("auto", "console", "json"),
     ),
+    Setting(
+        "METRICS_TOKEN",
+        "str",
+        "",
+        "Who has it may read `/metrics`, as a bearer token. Unset: there is no such page.",
+        secret=True,
+    ),
     # servers
     Setting(
         "DATABASE_URL",
@@ -91,6 +98,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("CELERY_BROKER_URL", "str", "", "The queue, where it is not REDIS_URL.", secret=True),
     Setting("CELERY_RESULT_BACKEND", "str", "django-db", "Where the results of tasks are kept."),
+    Setting(
+        "API_RATE_LIMIT",
+        "int",
+        "60000",
+        "Requests to the API that a token, a person, or the address of neither may make in a minute. 0: no limit.",
+        minimum=0,
+    ),
     # people
     Setting(
         "LOGIN_FAILURE_LIMIT", "int", "10", "Bad passwords for one name from one address before a lock.", minimum=1

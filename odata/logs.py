@@ -18,7 +18,7 @@ SHARED_PROCESSORS: list[Any] = [
 ]
 
 ROUTINE_TASKS = ("products.tasks.sweep_imports", "odata.tasks.worker_heartbeat", "webhooks.tasks.deliver")
-ROUTINE_REQUESTS = ("GET /livez", "GET /readyz")
+ROUTINE_REQUESTS = ("GET /livez", "GET /readyz", "GET /metrics")
 ROUTINE_EVENTS = ("task_enqueued", "task_started", "task_succeeded", "request_started", "request_finished")
 
 

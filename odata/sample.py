@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from accounts.models import ApiToken, Scope, User
@@ -70,6 +71,7 @@ class SampleToken:
             user.set_unusable_password()
             user.is_active = True
             user.save()
+            user.groups.add(Group.objects.get(name="importer"))
         soon = timezone.now() + timedelta(hours=1)  # should we be killed before `revoke`
         return cls(*ApiToken.issue(user, name="Sample file", scopes=[Scope.IMPORT, Scope.READ], expires_at=soon))
 

@@ -84,10 +84,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "odata.request_metrics.LatencyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "odata.csp.LiveServerCSPMiddleware",
+    "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -171,13 +173,14 @@ AXES_VERBOSE = False
 REQUIRE_SECOND_FACTOR_FOR_STAFF = ENV["REQUIRE_SECOND_FACTOR_FOR_STAFF"]
 OTP_TOTP_ISSUER = "OData Backend"
 PROXY_COUNT = ENV["PROXY_COUNT"]
+METRICS_TOKEN = ENV["METRICS_TOKEN"]
 
 # --- security ----------------------------------------------------------------------------------
 
 HTTPS = ENV["HTTPS"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # asked from inside, by plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]  # asked from inside, by plain HTTP
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -336,13 +339,15 @@ REST_FRAMEWORK = {
         "accounts.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limits.ClientThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["common.rendering.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["common.bodies.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "common.problems.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
+API_RATE_LIMIT = ENV["API_RATE_LIMIT"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "OData Backend",
     "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from odata import health
 from odata.api_pages import RedocPage, SwaggerPage
+from odata.metrics import metrics
 
 handler400 = "common.problems.bad_request"
 handler403 = "common.problems.permission_denied"
@@ -17,6 +18,7 @@ handler500 = "common.problems.server_error"
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SwaggerPage.as_view(), name="api-docs"),

@@ -6,6 +6,13 @@ import os
 os.environ.setdefault("ODATA_PROCESS", "web")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
+from django.conf import settings
+
+from odata.request_metrics import share_measurements
+
+if settings.PROCESS == "web":
+    share_measurements(settings.ODATA_HOME)  # before anything imports prometheus_client
+
 from django.core.wsgi import get_wsgi_application
 
 from common.whole_bodies import WholeBodies

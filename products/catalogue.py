@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -59,8 +59,12 @@ def product_with_sku(sku: str) -> Product:
     """Like `with_sku`. Raises NotFoundError if there is none."""
     product = with_sku(sku).first()
     if product is None:
-        raise NotFoundError(f"There is no product with the sku {sku!r}.")
+        raise no_such_product(sku)
     return product
+
+
+def no_such_product(sku: str) -> NotFoundError:
+    return NotFoundError(f"There is no product with the sku {sku!r}.")
 
 
 # --- what a product may be -----------------------------------------------------------------------
@@ -116,13 +120,18 @@ def create_product(fields: Mapping[str, Any], *, actor: User | None) -> Product:
 
 @transaction.atomic
 def update_product(
-    product: Product, fields: Mapping[str, Any], *, actor: User | None, version: int | None = None
+    product: Product,
+    fields: Mapping[str, Any],
+    *,
+    actor: User | None,
+    version: int | None = None,
+    precondition: Callable[[Product], None] | None = None,
 ) -> Product:
     """Give a product these values and return it as it then is.
 
     Its version grows only if something really changed. Raises InvalidInputError for a bad value,
     NotFoundError if the product is gone meanwhile, ConflictError if it no longer has the `version` that
-    its editor saw.
+    its editor saw, and whatever `precondition` raises when it looks at the stored product.
     """
     fields = checked({name: value for name, value in fields.items() if name in EDITABLE})
     stored = _locked(product)
@@ -132,6 +141,8 @@ def update_product(
             "Nothing of yours was saved. Look at the new values, then change them again.",
             code="changed_meanwhile",
         )
+    if precondition is not None:
+        precondition(stored)
     previous = {name: getattr(stored, name) for name in EDITABLE if name in fields}
     previous = {name: value for name, value in previous.items() if _differs(value, fields[name])}
     if not previous:
@@ -147,9 +158,16 @@ def update_product(
 
 
 @transaction.atomic
-def delete_product(product: Product, *, actor: User | None) -> None:
-    """Take a product out of the catalogue. Its history stays, with all that is needed to bring it back."""
+def delete_product(
+    product: Product, *, actor: User | None, precondition: Callable[[Product], None] | None = None
+) -> None:
+    """Take a product out of the catalogue. Its history stays, with all that is needed to bring it back.
+
+    Raises NotFoundError if it is gone meanwhile, and whatever `precondition` raises when it looks at it.
+    """
     stored = _locked(product)
+    if precondition is not None:
+        precondition(stored)
     previous = {name: getattr(stored, name) for name in ("sku", *EDITABLE)}
     previous |= {name: getattr(stored, name).isoformat() for name in ("created_at", "updated_at")}
     product_id = stored.pk

@@ -56,7 +56,7 @@ def authorise(handshake: Handshake, import_id: str) -> tuple[Caller, ImportDocum
     caller = identify(handshake)
     if caller is None:
         raise RefusedError(4401)
-    if caller.scopes.isdisjoint({Scope.READ, Scope.IMPORT}):
+    if not caller.holds_one_of(Scope.READ, Scope.IMPORT):
         raise RefusedError(4403)
     try:
         key = UUID(import_id)

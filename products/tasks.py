@@ -14,6 +14,7 @@ from celery import Task, shared_task
 from django.core.files.storage import default_storage
 from kombu.exceptions import OperationalError as QueueError
 
+from accounts import audit
 from common.errors import ConflictError, NotFoundError
 from common.stopping import stopping
 from products import pushing
@@ -44,10 +45,18 @@ def import_upload(upload: Upload, *, options: ImportOptions, user: User | None) 
     return import_
 
 
-def apply_import(import_: Import, *, max_deactivated: str = "") -> Import:
+def apply_import(import_: Import, *, user: User | None, max_deactivated: str = "") -> Import:
     """Have a checked import applied. Raises what `lease.request_apply` raises."""
     import_ = lease.request_apply(import_, max_deactivated=max_deactivated)
+    audit.record(user, "import.applied", import_)
     dispatch(import_.pk)
+    return import_
+
+
+def cancel_import(import_: Import, *, user: User | None) -> Import:
+    """Ask for an import to stop. Raises what `lease.request_cancel` raises."""
+    import_ = lease.request_cancel(import_)
+    audit.record(user, "import.cancelled", import_)
     return import_
 
 
@@ -67,7 +76,7 @@ def read_again(import_: Import, file_format: FileFormat, *, user: User | None) -
     with default_storage.open(import_.stored_file) as file:
         again = start_import(file.chunks(), file_name=import_.file_name, options=options, user=user)
     with contextlib.suppress(ConflictError):  # it was over already
-        lease.request_cancel(import_)
+        cancel_import(import_, user=user)
     return again
 
 

@@ -19,10 +19,10 @@ from common.errors import FieldError, InvalidInputError, ServiceError
 from products import import_page, pages
 from products.change_pages import changes_context
 from products.import_lists import list_context
-from products.importing import columns, lease
+from products.importing import columns
 from products.importing.options import FileFormat
 from products.models import Import
-from products.tasks import apply_import, read_again, undo_import
+from products.tasks import apply_import, cancel_import, read_again, undo_import
 
 # --- the list ----------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ def import_cancel(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Ask for the end of an import; the worker stops between two chunks. What was only checked is discarded."""
     import_ = _import_to_steer(request, import_id)
     try:
-        lease.request_cancel(import_)
+        cancel_import(import_, user=request.user)  # type: ignore[arg-type]  # signed in
         messages.info(request, f"Cancelling {import_.file_name}. Nothing of it stays in the catalogue.")
     except ServiceError as error:
         messages.warning(request, error.detail)
@@ -97,7 +97,7 @@ def import_apply(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
         messages.warning(request, "Nothing was applied: tick the box that says how many products become inactive.")
         return _back(request, import_)
     try:
-        apply_import(import_, max_deactivated="none" if agreed else "")
+        apply_import(import_, user=request.user, max_deactivated="none" if agreed else "")  # type: ignore[arg-type]
     except ServiceError as error:
         messages.warning(request, error.detail)
     return _back(request, import_)

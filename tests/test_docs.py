@@ -30,6 +30,7 @@ def events() -> set[str]:
     """Every type of event that the code writes to the outbox."""
     sources = [path for path in (ROOT / "products").rglob("*.py") if "tests" not in path.parts]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    text = re.sub(r"audit\.record\w*\([^\n]*", "", text)  # the audit log has words of its own
     return set(re.findall(r'"((?:import|products?)\.[a-z]+ed)"', text))
 
 

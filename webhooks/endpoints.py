@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts import audit
 from common.errors import FieldError, InvalidInputError
 from webhooks import deliveries, egress, keys, secrets
 from webhooks.event_types import EVENT_TYPES
@@ -44,11 +46,15 @@ def create(fields: Mapping[str, Any], *, actor: User | None, secret: str = "") -
     values = checked({"event_types": default_event_types(), **fields})
     endpoint = WebhookEndpoint.objects.create(**values, created_by=actor)
     endpoint.refresh_from_db()
-    return endpoint, secret_in(keys.issue_keys(endpoint, [secret] if secret else []))
+    issued = keys.issue_keys(endpoint, [secret] if secret else [])
+    audit.record(actor, "webhook.created", endpoint, {"url": endpoint.url})
+    return endpoint, secret_in(issued)
 
 
 @transaction.atomic
-def update(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> tuple[WebhookEndpoint, str | None]:
+def update(
+    endpoint: WebhookEndpoint, fields: Mapping[str, Any], *, actor: User | None
+) -> tuple[WebhookEndpoint, str | None]:
     """Give an endpoint these values; returns it with a new `v1` secret if it had none and signs by it now.
     Raises InvalidInputError that names all bad fields."""
     values = checked(fields)
@@ -59,7 +65,18 @@ def update(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> tuple[Webhoo
             deliveries.begin_anew(endpoint)
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**values, updated_at=Now())
     endpoint.refresh_from_db()
-    return endpoint, secret_in(keys.issue_keys(endpoint))
+    issued = keys.issue_keys(endpoint)
+    audit.record(actor, "webhook.changed", endpoint, {"url": endpoint.url, "fields": sorted(fields)})
+    return endpoint, secret_in(issued)
+
+
+@transaction.atomic
+def rotate(endpoint: WebhookEndpoint, overlap: timedelta, *, actor: User | None) -> str | None:
+    """New keys in place of the present ones, which sign as well for the time of `overlap`; returns the `v1` secret
+    among them. Raises what `keys.rotate` raises."""
+    issued = keys.rotate(endpoint, overlap)
+    audit.record(actor, "webhook.secret_rotated", endpoint, {"url": endpoint.url, "overlap": str(overlap)})
+    return secret_in(issued)
 
 
 def secret_in(issued: list[keys.IssuedKey]) -> str | None:
@@ -68,9 +85,10 @@ def secret_in(issued: list[keys.IssuedKey]) -> str | None:
 
 
 @transaction.atomic
-def delete(endpoint: WebhookEndpoint) -> None:
+def delete(endpoint: WebhookEndpoint, *, actor: User | None) -> None:
     """Remove an endpoint, its secrets with it. What it was still to be told is discarded; its log stays."""
     deliveries.discard(endpoint)
+    audit.record(actor, "webhook.deleted", endpoint, {"url": endpoint.url})
     endpoint.delete()
 
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.auth.models import Group
-from django.core.management import call_command
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
+from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import audit
+from accounts import audit, second_factor
 from accounts.access import scopes_of
 from accounts.authentication import authenticate_token
 from accounts.models import ApiToken, AuditEntry, SocketTicket, User
 from accounts.roles import ROLES
 from accounts.sockets import Handshake, identify, redeem
+from accounts.tests.people import token_of
 from accounts.tickets import issue_ticket, redeem_ticket
 
 pytestmark = pytest.mark.django_db
@@ -144,6 +147,45 @@ def test_staff_without_it_get_no_admin_page_where_it_is_required(settings: Any, 
     assert client.get("/admin/").status_code == 200
 
 
+def test_no_address_of_the_admin_shows_a_second_factor(admin_client: Client, alice: User) -> None:
+    device = second_factor.begin(alice)
+    codes = second_factor.confirm(device, present_code(device))
+    assert codes
+    secrets = (device.key, base64.b32encode(device.bin_key).decode(), *codes)
+    shown = [
+        admin_client.get(f"/admin/{model._meta.app_label}/{model._meta.model_name}/{row.pk}/{page}").content.decode()
+        for model in admin.site._registry
+        for row in model._default_manager.all()[:20]
+        for page in ("change/", "history/", "delete/")
+    ]
+
+    assert len(shown) > 3
+    assert not [secret for secret in secrets for page in shown if secret in page]
+    for model_admin in ("otp_totp/totpdevice", "otp_static/staticdevice"):
+        pages = ("", "add/", f"{device.pk}/change/", f"{device.pk}/config/", f"{device.pk}/qrcode/")
+        assert {admin_client.get(f"/admin/{model_admin}/{page}").status_code for page in pages} == {404}
+
+
+def test_an_operator_resets_a_lost_second_factor(alice: User) -> None:
+    device = second_factor.begin(alice)
+    second_factor.confirm(device, present_code(device))
+    out = StringIO()
+
+    call_command("reset_second_factor", "alice", stdout=out)
+
+    assert "alice logs in by password alone" in out.getvalue()
+    assert not second_factor.enrolled(alice)
+    assert try_login("alice", PASSWORD).status_code == 302
+    assert AuditEntry.objects.filter(action="second_factor.reset", object_id=str(alice.pk)).count() == 1
+
+
+def test_a_reset_says_when_there_is_nothing_to_reset(alice: User) -> None:
+    with pytest.raises(CommandError, match="'alice' has no second factor"):
+        call_command("reset_second_factor", "alice")
+    with pytest.raises(CommandError, match="no user 'nobody'"):
+        call_command("reset_second_factor", "nobody")
+
+
 def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
     client = Client()
     client.force_login(alice)
@@ -183,6 +225,21 @@ def test_nobody_makes_a_token_that_may_more_than_they(alice: User) -> None:
     client.force_login(alice)
 
     assert client.post("/account/tokens/", {"name": "shop", "scopes": ["write"]}).status_code == 400
+
+
+def test_one_s_page_offers_what_one_may_do_and_says_what_a_token_lost(alice: User) -> None:
+    token_of(alice, "read", "import", name="shop")
+    client = Client()
+    client.force_login(alice)
+    before = client.get("/account/tokens/").content.decode()
+    alice.user_permissions.clear()
+    after = client.get("/account/tokens/").content.decode()
+
+    assert 'value="import"' in before
+    assert 'value="write"' not in before
+    assert "No longer works" not in before
+    assert 'value="import"' not in after
+    assert "No longer works for import" in after
 
 
 # --- tickets -----------------------------------------------------------------------------------
@@ -301,6 +358,102 @@ def test_a_changed_role_is_noted(alice: User) -> None:
     alice.groups.add(Group.objects.get(name="editor"))
 
     assert AuditEntry.objects.get(action="user.roles_changed").details == {"change": "add", "roles": ["editor"]}
+
+
+def noted(action: str) -> list[tuple[str, str, Any]]:
+    """Who did it, to what, and the details, in their order."""
+    return list(
+        AuditEntry.objects.filter(action=action).order_by("id").values_list("actor_name", "object_id", "details")
+    )
+
+
+def test_a_changed_role_is_noted_from_its_other_end_too(alice: User) -> None:
+    editor = Group.objects.get(name="editor")
+    editor.user_set.add(alice)
+    editor.user_set.clear()
+    alice.groups.add(editor)
+    alice.groups.clear()
+
+    pairs = [(object_id, details["change"]) for _, object_id, details in noted("user.roles_changed")]
+    assert pairs == [(str(alice.pk), change) for change in ("add", "clear", "add", "clear")]
+
+
+def save_person(client: Client, user: User, **fields: Any) -> None:
+    """Save the admin's form of this person with these fields, the way a browser sends it."""
+    form = {"username": user.username, "is_active": "on", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    answer = client.post(f"/admin/accounts/user/{user.pk}/change/", {**form, **fields})
+    assert answer.status_code == 302, answer.content.decode()
+
+
+def test_who_gave_and_took_powers_is_noted(admin_client: Client, alice: User) -> None:
+    write = Permission.objects.get(codename="change_product")
+    save_person(admin_client, alice, is_staff="on", user_permissions=[write.pk])
+    save_person(admin_client, alice)
+
+    assert noted("user.powers_changed")[-2:] == [
+        ("admin", str(alice.pk), {"is_staff": True}),
+        ("admin", str(alice.pk), {"is_staff": False}),
+    ]
+    assert noted("user.permissions_changed") == [
+        ("admin", str(alice.pk), {"change": change, "permissions": ["products.change_product"]})
+        for change in ("add", "remove")
+    ]
+
+
+def test_saving_a_person_as_they_are_notes_nothing(admin_client: Client, alice: User) -> None:
+    save_person(admin_client, alice)
+    before = AuditEntry.objects.count()
+
+    save_person(admin_client, alice)
+
+    assert AuditEntry.objects.count() == before
+
+
+def test_who_redefined_a_role_is_noted(admin_client: Client) -> None:
+    viewer = Group.objects.get(name="viewer")
+    kept = list(viewer.permissions.values_list("pk", flat=True))
+    added = Permission.objects.get(codename="add_import")
+
+    admin_client.post(f"/admin/auth/group/{viewer.pk}/change/", {"name": "viewer", "permissions": [*kept, added.pk]})
+
+    details = {"change": "add", "permissions": ["products.add_import"]}
+    assert noted("role.permissions_changed") == [("admin", str(viewer.pk), details)]
+
+
+def test_a_password_set_by_somebody_is_noted_without_it(admin_client: Client, alice: User) -> None:
+    new = "a-brand-new-secret-77"
+    form = {"password1": new, "password2": new, "usable_password": "true"}
+    answer = admin_client.post(f"/admin/accounts/user/{alice.pk}/password/", form)
+
+    assert answer.status_code == 302
+    assert noted("user.password_changed") == [("admin", str(alice.pk), {})]
+    assert new not in str(list(AuditEntry.objects.values()))
+
+
+def test_a_superuser_made_and_removed_by_a_command_is_noted_as_nobodys() -> None:
+    root = User.objects.create_superuser("root", password=PASSWORD)
+    key = str(root.pk)
+    root.delete()
+
+    assert noted("user.powers_changed") == [("", key, {"is_staff": True, "is_superuser": True})]
+    assert noted("user.removed") == [("", key, {"username": "root"})]
+
+
+def test_a_token_issued_by_command_is_noted_without_its_secret(alice: User) -> None:
+    out = StringIO()
+    call_command("issue_token", "alice", "--name", "shop", "--scopes", "read", stdout=out, stderr=StringIO())
+
+    token = ApiToken.objects.get()
+    assert noted("token.issued") == [("", str(token.pk), {"by": "manage.py", "of": "alice", "scopes": ["read"]})]
+    assert out.getvalue().strip() not in str(list(AuditEntry.objects.values()))
+
+
+def test_an_endpoint_of_webhooks_can_be_noted(alice: User) -> None:
+    endpoint: Any = apps.get_model("webhooks.WebhookEndpoint")(url="https://example.com/hook")
+
+    entry = audit.record(alice, "webhook.created", endpoint, {"url": endpoint.url})
+
+    assert (entry.object_type, entry.object_id) == ("webhooks.WebhookEndpoint", str(endpoint.pk))
 
 
 def test_old_entries_can_be_pruned_and_that_is_noted(alice: User) -> None:

@@ -15,8 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.access import scopes_of
 from accounts.authentication import authenticate_token
 from accounts.models import ApiToken, User
+from accounts.tests.people import entitle, token_of
 from accounts.urls import urlpatterns as account_urls
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -42,7 +44,7 @@ def alice() -> User:
 
 
 def issue(user: User, *scopes: str, **overrides: Any) -> tuple[ApiToken, str]:
-    return ApiToken.issue(user, name="shop", scopes=list(scopes) or ["read"], **overrides)
+    return token_of(user, *(scopes or ("read",)), name="shop", **overrides)
 
 
 def get_me(authorization: str) -> Any:
@@ -164,6 +166,45 @@ def test_it_needs_one_query_for_a_token_in_use(alice: User, django_assert_num_qu
 
     with django_assert_num_queries(1):
         authenticate_token(full)
+
+
+def ask(full: str, method: str = "get") -> Any:
+    return getattr(Client(), method)("/api/me/", headers={"Authorization": f"Bearer {full}"})
+
+
+def test_reading_asks_for_no_permission(alice: User, django_assert_num_queries: Any) -> None:
+    _, full = issue(alice, "read", "write", "import", "webhooks")
+    authenticate_token(full)
+
+    with django_assert_num_queries(1):  # the token with its user
+        assert ask(full).status_code == 200
+
+
+@pytest.mark.parametrize("scope", ["write", "import", "webhooks"])
+def test_a_token_loses_what_its_person_lost(alice: User, scope: str) -> None:
+    token, _ = issue(alice, "read", scope)
+    assert scopes_of(User.objects.get(pk=alice.pk), token) == {"read", scope}
+
+    alice.user_permissions.clear()
+
+    assert scopes_of(User.objects.get(pk=alice.pk), token) == {"read"}
+
+
+def test_it_is_told_that_its_person_lost_the_right(alice: User) -> None:
+    _, full = issue(alice, "read", "write")
+    assert ask(full, "post").status_code == 200
+
+    alice.user_permissions.clear()
+    answer = ask(full, "post")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+    assert "no right to `write` (any more)" in answer.json()["detail"]
+
+
+def test_a_right_that_a_token_does_not_name_is_not_its_own(alice: User) -> None:
+    _, full = issue(entitle(alice, "write"), "read", "import")
+
+    assert "This token has no scope `write`" in ask(full, "post").json()["detail"]
 
 
 def test_it_notes_the_first_use(alice: User) -> None:

@@ -11,13 +11,14 @@ from django.utils import timezone
 
 from accounts.authentication import authenticate_token
 from accounts.models import ApiToken, User
+from accounts.tests.people import entitle
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def alice() -> User:
-    return User.objects.create_user("alice")
+    return entitle(User.objects.create_user("alice"), "import")
 
 
 def issue(*args: str) -> tuple[str, str]:
@@ -57,6 +58,7 @@ def test_it_issues_tokens_that_expire(text: str, ahead: timedelta) -> None:
         (["bob", "--name", "shop", "--scopes", "read"], "no user 'bob'"),
         (["alice", "--name", "shop", "--scopes", "read,fly"], "Unknown scope fly"),
         (["alice", "--name", "shop", "--scopes", ","], "No scope is given"),
+        (["alice", "--name", "shop", "--scopes", "read,write"], "'alice' has no right to write, .* Give them a role"),
         (["alice", "--name", " ", "--scopes", "read"], "--name needs"),
         (["alice", "--name", "x" * 101, "--scopes", "read"], "--name needs"),
         (["alice", "--name", "shop", "--scopes", "read", "--expires-in", "soon"], "such as 30d"),

@@ -21,8 +21,8 @@ from django.views.decorators.csrf import csrf_exempt
 from common.errors import ServiceError
 from products import pages
 from products.admin.paginator import EstimatingPaginator
-from products.importing import lease
 from products.models import Import
+from products.tasks import cancel_import
 from products.templatetags.figures import duration, grouped, took
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class ImportAdmin(ImportAdminBase):
     def cancel(self, request: HttpRequest, queryset: QuerySet[Import]) -> None:
         for import_ in queryset:
             try:
-                lease.request_cancel(import_)
+                cancel_import(import_, user=request.user)  # type: ignore[arg-type]  # signed in
                 self.message_user(request, f"Cancelling {import_.file_name}. Nothing of it stays in the catalogue.")
             except ServiceError as error:
                 self.message_user(request, f"{import_.file_name}: {error.detail}", messages.WARNING)

@@ -20,6 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.viewsets import GenericViewSet
 
+from accounts import audit
 from accounts.models import Scope
 from common.openapi import problems
 from common.parameters import refuse_unknown
@@ -30,6 +31,8 @@ from products.models import Product
 from products.selection import NAMES, is_filter
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+LONGEST_NOTED = 200
+"""Characters of a parameter that the audit log keeps."""
 CHOSEN_COLUMNS = OpenApiParameter(
     "columns",
     OpenApiTypes.STR,
@@ -78,7 +81,7 @@ class ExportViewSet(GenericViewSet):
     )
     def csv(self, request: Request) -> FileResponse:
         export = _asked_for(request, "columns", "formulas", "bom")
-        return _file(lambda file: write_csv(export, file), "csv", "text/csv; charset=utf-8")
+        return _file(request, lambda file: write_csv(export, file), "csv", "text/csv; charset=utf-8")
 
     @extend_schema(
         operation_id="products_export_xlsx",
@@ -89,7 +92,7 @@ class ExportViewSet(GenericViewSet):
     )
     def xlsx(self, request: Request) -> FileResponse:
         export = _asked_for(request, "columns")
-        return _file(lambda file: write_workbook(export, file), "xlsx", XLSX)
+        return _file(request, lambda file: write_workbook(export, file), "xlsx", XLSX)
 
 
 def _asked_for(request: Request, *names: str) -> Export:
@@ -97,12 +100,14 @@ def _asked_for(request: Request, *names: str) -> Export:
     return Export.parse(request.query_params.dict())
 
 
-def _file(write: Callable[[IO[bytes]], None], ending: str, content_type: str) -> FileResponse:
+def _file(request: Request, write: Callable[[IO[bytes]], None], ending: str, content_type: str) -> FileResponse:
     """What `write` writes, to be saved. The file has no name on disk: it goes with the answer, however that ends."""
     file = tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115 - the answer closes it
     try:
         write(file)
         file.seek(0)
+        asked = {name: value[:LONGEST_NOTED] for name, value in request.query_params.items()}
+        audit.record_request(request._request, "products.exported", format=ending, asked=asked)
     except BaseException:
         file.close()
         raise

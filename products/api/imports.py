@@ -27,10 +27,10 @@ from products.api import bodies
 from products.api.parameters import hex_digest, json_object
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
-from products.importing import lease, twins
+from products.importing import twins
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
-from products.tasks import apply_import, import_upload, start_import, undo_import
+from products.tasks import apply_import, cancel_import, import_upload, start_import, undo_import
 
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
@@ -233,7 +233,7 @@ class ImportViewSet(GenericViewSet):
         responses={202: ImportDocument, **problems(404, 409)},
     )
     def cancel(self, request: Request, import_id: str) -> Response:
-        import_ = lease.request_cancel(visible_import(request, import_id))
+        import_ = cancel_import(visible_import(request, import_id), user=person(request))
         return Response(progress.document(import_), status=202)
 
     @extend_schema(
@@ -251,7 +251,8 @@ class ImportViewSet(GenericViewSet):
         options = ApplyOptions(data=request.data)
         options.is_valid(raise_exception=True)
         limit = options.validated_data.get("max_deactivated", "")
-        import_ = apply_import(visible_import(request, import_id), max_deactivated=read_limit(limit))
+        found = visible_import(request, import_id)
+        import_ = apply_import(found, user=person(request), max_deactivated=read_limit(limit))
         return Response(progress.document(import_), status=202)
 
     @extend_schema(

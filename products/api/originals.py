@@ -11,8 +11,9 @@ from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
 from common.parameters import refuse_unknown
+from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
-from products.api.products import FIELDS, SKU, ProductViewSet
+from products.api.products import FIELDS, NOT_MODIFIED, SKU, ProductViewSet
 from products.api.serializers import NewProduct, ProductDocument, ProductFields
 from products.models import Product
 
@@ -29,27 +30,28 @@ class OriginalImportViewSet(ImportViewSet):
     create=extend_schema(
         operation_id="original_products_create",
         summary="Create a product",
+        parameters=[ETAG],
         request=NewProduct,
         responses={201: ProductDocument, **problems(409, 415)},
     ),
     retrieve=extend_schema(
         operation_id="original_products_retrieve",
         summary="Read a product",
-        parameters=[SKU],
-        responses={200: ProductDocument, **problems(404)},
+        parameters=[SKU, IF_NONE_MATCH, ETAG],
+        responses={200: ProductDocument, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         operation_id="original_products_update",
         summary="Replace a product",
-        parameters=[SKU],
+        parameters=[SKU, IF_MATCH, ETAG],
         request=ProductFields,
-        responses={200: ProductDocument, **problems(404, 415)},
+        responses={200: ProductDocument, **problems(404, 412, 415)},
     ),
     destroy=extend_schema(
         operation_id="original_products_delete",
         summary="Delete a product",
-        parameters=[SKU],
-        responses={204: None, **problems(404)},
+        parameters=[SKU, IF_MATCH],
+        responses={204: None, **problems(404, 412)},
     ),
 )
 @extend_schema(tags=["original paths"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -18,6 +18,7 @@ from common.openapi import problems
 from common.pagination import KeysetPages
 from common.parameters import refuse_unknown
 from products import catalogue
+from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch
 from products.models import Product
 from products.selection import NAMES, Selection, is_filter
@@ -55,6 +56,9 @@ FILTERS = [
 ]
 
 
+NOT_MODIFIED = OpenApiResponse(description="The product is still in the state that If-None-Match names.")
+
+
 class ProductPages(KeysetPages):
     """In the order in which they were created."""
 
@@ -64,25 +68,32 @@ class ProductPages(KeysetPages):
 @extend_schema_view(
     list=extend_schema(summary="List products", parameters=FILTERS, responses={200: ProductDocument, **problems()}),
     create=extend_schema(
-        summary="Create a product", request=NewProduct, responses={201: ProductDocument, **problems(409, 415)}
+        summary="Create a product",
+        parameters=[ETAG],
+        request=NewProduct,
+        responses={201: ProductDocument, **problems(409, 415)},
     ),
     retrieve=extend_schema(
-        summary="Read a product", parameters=[SKU], responses={200: ProductDocument, **problems(404)}
+        summary="Read a product",
+        parameters=[SKU, IF_NONE_MATCH, ETAG],
+        responses={200: ProductDocument, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         summary="Replace a product",
         description="Fields that are left out get their defaults. It does not create: an unknown sku is 404.",
-        parameters=[SKU],
+        parameters=[SKU, IF_MATCH, ETAG],
         request=ProductFields,
-        responses={200: ProductDocument, **problems(404, 415)},
+        responses={200: ProductDocument, **problems(404, 412, 415)},
     ),
     partial_update=extend_schema(
         summary="Change a product",
-        parameters=[SKU],
+        parameters=[SKU, IF_MATCH, ETAG],
         request=ProductPatch,
-        responses={200: ProductDocument, **problems(404, 415)},
+        responses={200: ProductDocument, **problems(404, 412, 415)},
     ),
-    destroy=extend_schema(summary="Delete a product", parameters=[SKU], responses={204: None, **problems(404)}),
+    destroy=extend_schema(
+        summary="Delete a product", parameters=[SKU, IF_MATCH], responses={204: None, **problems(404, 412)}
+    ),
 )
 @extend_schema(tags=["products"])
 class ProductViewSet(GenericViewSet):
@@ -106,14 +117,19 @@ class ProductViewSet(GenericViewSet):
         return self.get_paginated_response([{name: row[name] for name in FIELDS} for row in page])
 
     def retrieve(self, request: Request, sku: str) -> Response:
-        row = catalogue.with_sku(sku).values(*FIELDS).first()
-        return Response(row or document(catalogue.product_with_sku(sku)))
+        refuse_unknown(request, paged=False)
+        row = catalogue.with_sku(sku).values("id", *FIELDS).first()
+        if row is None:
+            raise catalogue.no_such_product(sku)
+        tag = etag(row.pop("id"), row["version"])
+        return with_etag(Response(status=304) if has_already(request, tag) else Response(row), tag)
 
     def create(self, request: Request) -> Response:
+        refuse_unknown(request, paged=False)
         fields = read_fields(NewProduct, request)
         product = catalogue.create_product(fields, actor=person(request))
         location = reverse("product-detail", args=[product.sku])
-        return Response(document(product), status=201, headers={"Location": location})
+        return shown(product, status=201, headers={"Location": location})
 
     def update(self, request: Request, sku: str) -> Response:
         fields = read_fields(ProductFields, request)
@@ -123,13 +139,23 @@ class ProductViewSet(GenericViewSet):
         return self._write(request, sku, read_fields(ProductPatch, request))
 
     def _write(self, request: Request, sku: str, fields: dict[str, Any]) -> Response:
+        refuse_unknown(request, paged=False)
         product = catalogue.product_with_sku(sku)
         refuse_renaming(product, fields.pop("sku", None))
-        return Response(document(catalogue.update_product(product, fields, actor=person(request))))
+        return shown(
+            catalogue.update_product(product, fields, actor=person(request), precondition=precondition(request))
+        )
 
     def destroy(self, request: Request, sku: str) -> Response:
-        catalogue.delete_product(catalogue.product_with_sku(sku), actor=person(request))
+        refuse_unknown(request, paged=False)
+        product = catalogue.product_with_sku(sku)
+        catalogue.delete_product(product, actor=person(request), precondition=precondition(request))
         return Response(status=204)
+
+
+def shown(product: Product, **options: Any) -> Response:
+    """The answer that shows a product."""
+    return with_etag(Response(document(product), **options), etag(product.pk, product.version))
 
 
 def document(product: Product) -> dict[str, Any]:

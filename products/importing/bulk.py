@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
+from accounts import audit
 from common.errors import InvalidInputError
 from common.ids import uuid7
 from products import catalogue
@@ -34,15 +35,18 @@ def request_change(action: str, selection: Selection, *, user: User | None) -> I
         raise InvalidInputError(
             f"There is no action {action!r}. There are: {', '.join(ACTIONS)}.", code="unknown_action"
         )
-    return Import.objects.create(
-        id=uuid7(),
-        kind=Import.Kind.BULK,
-        bulk={"action": action, "selection": selection.as_dict()},
-        file_name=f"{ACTIONS[action]} products",
-        bytes_total=0,
-        created_by=user,
-        dispatched_at=Now(),
-    )
+    with transaction.atomic():
+        change = Import.objects.create(
+            id=uuid7(),
+            kind=Import.Kind.BULK,
+            bulk={"action": action, "selection": selection.as_dict()},
+            file_name=f"{ACTIONS[action]} products",
+            bytes_total=0,
+            created_by=user,
+            dispatched_at=Now(),
+        )
+        audit.record(user, "import.started", change, {"action": action})
+    return change
 
 
 def change(import_: Import, reporter: Reporter) -> None:

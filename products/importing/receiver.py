@@ -22,6 +22,7 @@ from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts import audit
 from common.errors import NoSpaceError, TooLargeError
 from common.ids import uuid7
 from products.importing.options import ImportOptions
@@ -109,16 +110,19 @@ def _link(path: Path, wanted: str, body: _Body) -> str | None:
 def _begin(
     import_id: uuid.UUID, stored: str, body: _Body, file_name: str, options: ImportOptions, user: User | None
 ) -> Import:
-    return Import.objects.create(
-        id=import_id,
-        **options.as_fields(),
-        created_by=user,
-        file_name=plain_name(file_name),
-        stored_file=stored,
-        sha256=body.sha256.hexdigest(),
-        bytes_total=body.bytes_taken,
-        dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
-    )
+    with transaction.atomic():
+        import_ = Import.objects.create(
+            id=import_id,
+            **options.as_fields(),
+            created_by=user,
+            file_name=plain_name(file_name),
+            stored_file=stored,
+            sha256=body.sha256.hexdigest(),
+            bytes_total=body.bytes_taken,
+            dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
+        )
+        audit.record(user, "import.started", import_, {"file_name": import_.file_name})
+    return import_
 
 
 def set_failed_file_aside(import_: Import) -> None:

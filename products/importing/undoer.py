@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from accounts import audit
 from common.errors import ConflictError
 from common.ids import uuid7
 from products.importing.merger import finish
@@ -55,6 +56,7 @@ def request_undo(import_: Import, *, user: User | None) -> Import:
     )
     target.undone_by = undo.pk
     target.save(update_fields=["undone_by"])
+    audit.record(user, "import.undone", target, {"by_import": str(undo.pk)})
     return undo
 
 

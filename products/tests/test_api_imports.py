@@ -13,7 +13,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from common.ids import uuid7
 from products import progress
 from products.api.rejects_csv import rejects_csv
@@ -37,7 +38,7 @@ def client(ada: User) -> APIClient:
 
 
 def client_of(user: User, *scopes: str) -> APIClient:
-    _, full = ApiToken.issue(user, name="test", scopes=list(scopes))
+    _, full = token_of(user, *scopes)
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {full}")
     return client

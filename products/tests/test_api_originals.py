@@ -6,7 +6,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products import catalogue
 from products.models import Import, Product, ProductChange
 
@@ -17,7 +18,7 @@ SLASHES = pytest.mark.parametrize("slash", ["", "/"])
 
 @pytest.fixture
 def client() -> APIClient:
-    _, full = ApiToken.issue(User.objects.create_user("ada"), name="test", scopes=["read", "write", "import"])
+    _, full = token_of(User.objects.create_user("ada"), "read", "write", "import")
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {full}")
     return client

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products import catalogue
 from products.models import Product, ProductChange
 
@@ -19,7 +20,7 @@ PRODUCTS = "/api/v1/products/"
 
 def client_with(*scopes: str) -> APIClient:
     user, _ = User.objects.get_or_create(username="ada")
-    _, full = ApiToken.issue(user, name="test", scopes=list(scopes))
+    _, full = token_of(user, *scopes)
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {full}")
     return client
@@ -248,6 +249,94 @@ def test_deleting_takes_the_product_away_and_keeps_its_history(client: APIClient
     assert client.get(url_of("LAMP-1")).status_code == 404
     assert client.delete(url_of("LAMP-1")).status_code == 404
     assert list(ProductChange.objects.values_list("action", flat=True)) == ["created", "deleted"]
+
+
+# --- states of a product -------------------------------------------------------------------------
+
+
+def test_an_answer_names_the_state_of_its_product_by_whatever_sku_it_was_asked_for(client: APIClient) -> None:
+    created = client.post(PRODUCTS, {"sku": "LAMP-1", "name": "Lamp"}, format="json")
+    read, again = client.get(url_of("lamp-1")), client.get(url_of("LAMP-1"))
+    changed = client.patch(url_of("Lamp-1"), {"name": "Desk lamp"}, format="json")
+
+    assert created["ETag"] == read["ETag"] == again["ETag"]
+    assert created["ETag"].startswith('"')  # a strong one
+    assert changed["ETag"] == client.get(url_of("LAMP-1"))["ETag"] != created["ETag"]
+
+
+def test_a_product_that_the_client_has_already_is_not_sent_again(client: APIClient) -> None:
+    make_product()
+    tag = client.get(url_of("LAMP-1"))["ETag"]
+
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        answer = client.get(url_of("lamp-1"), headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer["ETag"]) == (304, b"", tag)
+        assert "Content-Length" not in answer
+    client.patch(url_of("LAMP-1"), {"name": "Desk lamp"}, format="json")
+    assert client.get(url_of("LAMP-1"), headers={"If-None-Match": tag}).json()["name"] == "Desk lamp"
+
+
+def test_a_product_made_anew_is_not_taken_for_the_one_that_was_deleted(client: APIClient) -> None:
+    make_product()
+    tag = client.get(url_of("LAMP-1"))["ETag"]
+    client.delete(url_of("LAMP-1"))
+    make_product(description="Another one")
+
+    assert client.get(url_of("LAMP-1"), headers={"If-None-Match": tag}).status_code == 200
+    assert client.delete(url_of("LAMP-1"), headers={"If-Match": tag}).status_code == 412
+
+
+def test_a_write_meant_for_another_state_writes_nothing(client: APIClient) -> None:
+    make_product()
+    tag = client.get(url_of("LAMP-1"))["ETag"]
+    client.patch(url_of("LAMP-1"), {"name": "Desk lamp"}, format="json")
+
+    for stale in (tag, "nonsense", "", f"W/{client.get(url_of('LAMP-1'))['ETag']}"):
+        answers = [
+            client.put(url_of("LAMP-1"), {"name": "Lost"}, format="json", headers={"If-Match": stale}),
+            client.patch(url_of("lamp-1"), {"name": "Lost"}, format="json", headers={"If-Match": stale}),
+            client.patch(url_of("lamp-1"), {"name": "Desk lamp"}, format="json", headers={"If-Match": stale}),
+            client.delete(url_of("LAMP-1"), headers={"If-Match": stale}),
+        ]
+        assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(412, "precondition_failed")] * 4
+        assert {answer["Content-Type"] for answer in answers} == {"application/problem+json"}
+    assert Product.objects.get().name == "Desk lamp"
+    assert ProductChange.objects.count() == 2
+
+
+def test_a_write_meant_for_this_state_is_done(client: APIClient) -> None:
+    make_product()
+    tag = client.get(url_of("LAMP-1"))["ETag"]
+
+    changed = client.put(url_of("LAMP-1"), {"name": "Desk lamp"}, format="json", headers={"If-Match": tag})
+    assert (changed.status_code, changed.json()["version"]) == (200, 2)
+    again = client.patch(
+        url_of("LAMP-1"), {"name": "Lamp"}, format="json", headers={"If-Match": f'"x", {changed["ETag"]}'}
+    )
+    assert again.status_code == 200
+    assert client.delete(url_of("LAMP-1"), headers={"If-Match": "*"}).status_code == 204
+
+
+def test_no_write_passes_a_state_that_if_none_match_excludes(client: APIClient) -> None:
+    make_product()
+
+    answer = client.put(url_of("LAMP-1"), {"name": "Lost"}, format="json", headers={"If-None-Match": "*"})
+
+    assert (answer.status_code, Product.objects.get().name) == (412, "Lamp")
+
+
+def test_an_address_of_one_product_overlooks_no_parameter_either(client: APIClient) -> None:
+    make_product()
+    url = f"{url_of('LAMP-1')}?if_match=1"
+    body = {"name": "Lost"}
+
+    answers = [
+        client.get(url), client.put(url, body, format="json"), client.patch(url, body, format="json"),
+        client.delete(url), client.post(f"{PRODUCTS}?dry_run=1", {"sku": "B", "name": "B"}, format="json"),
+    ]  # fmt: skip
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(400, "unknown_parameter")] * 5
+    assert list(Product.objects.values_list("name", flat=True)) == ["Lamp"]
 
 
 # --- who may -----------------------------------------------------------------------------------

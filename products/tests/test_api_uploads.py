@@ -15,7 +15,8 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products.importing import uploads
 from products.models import Import, Upload
 
@@ -76,7 +77,7 @@ def tus(ada: User) -> Tus:
 
 
 def with_token(user: User, *scopes: str) -> Tus:
-    _, full = ApiToken.issue(user, name="test", scopes=list(scopes or ["import"]))
+    _, full = token_of(user, *(scopes or ("import",)))
     return Tus(Authorization=f"Bearer {full}")
 
 

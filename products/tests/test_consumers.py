@@ -21,6 +21,7 @@ from django.utils import timezone
 from redis import Redis
 
 from accounts.models import ApiToken, User
+from accounts.tests.people import token_of
 from products import consumers, hub, progress
 from products.models import Import
 from products.routing import websocket_urlpatterns
@@ -74,7 +75,7 @@ def nothing_is_left() -> Iterator[None]:
 
 
 def bearer(user: User, *scopes: str) -> dict[str, str]:
-    _, full = ApiToken.issue(user, name="test", scopes=list(scopes or ("read",)))
+    _, full = token_of(user, *(scopes or ("read",)))
     return {"authorization": f"Bearer {full}"}
 
 

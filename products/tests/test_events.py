@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.db import transaction
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products import catalogue, pushing
 from products.importing import lease
 from products.models import ChangePush, Product, ProductChange
@@ -41,7 +42,7 @@ def lamp() -> Product:
 
 
 def api(user: User) -> APIClient:
-    _, token = ApiToken.issue(user, name="test", scopes=["read", "write", "import"])
+    _, token = token_of(user, "read", "write", "import")
     return APIClient(headers={"authorization": f"Bearer {token}"})
 
 

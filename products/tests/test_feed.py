@@ -19,7 +19,8 @@ from django.db import connection, transaction
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products import catalogue, feed
 from products.api import change_feed
 from products.importing import lease
@@ -43,7 +44,7 @@ def client(ada: User) -> APIClient:
 
 
 def client_of(user: User, *scopes: str) -> APIClient:
-    _, token = ApiToken.issue(user, name="test", scopes=list(scopes))
+    _, token = token_of(user, *scopes)
     return APIClient(headers={"authorization": f"Bearer {token}"})
 
 
@@ -396,7 +397,7 @@ def test_a_slow_reader_of_lines_keeps_no_connection_from_others(
 ) -> None:
     monkeypatch.setenv("DATABASE_POOL_OVERFLOW", "0")  # there is one connection in all
     import_ = imported(numbered(60_000))
-    _, token = ApiToken.issue(ada, name="test", scopes=["read"])
+    _, token = token_of(ada, "read")
     lines = {"Authorization": f"Bearer {token}", "Accept": "application/x-ndjson"}
 
     with running(tmp_path) as server:
@@ -418,7 +419,7 @@ def test_the_mirror_of_the_docs_is_one(live_server: Any, ada: User) -> None:
     [code] = [block for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "class Mirror" in block]
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own page
-    _, token = ApiToken.issue(ada, name="mirror", scopes=["read"])
+    _, token = token_of(ada, "read")
     imported(numbered(3))
     lamp = make("a/b é")
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from accounts.models import ApiToken, Scope
+from accounts.tests.people import entitle
 from products.tests.web_server import running
 from webhooks import endpoints
 from webhooks.models import WebhookEndpoint
@@ -20,6 +21,7 @@ def test_a_url_in_the_path_may_have_its_slashes_encoded_or_not(tmp_path: Path) -
     with running(tmp_path) as server:
         token = ApiToken.objects.get()
         ApiToken.objects.update(scopes=[Scope.WEBHOOKS])
+        entitle(token.user, Scope.WEBHOOKS)
         for safe in ("", "/", "/:"):
             endpoint, _ = endpoints.create({"url": URL}, actor=token.user)
             in_path = quote(URL, safe=safe)

@@ -10,7 +10,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from products.importing import columns, mappings
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions
 from products.models import Import, SavedMapping
@@ -167,7 +168,7 @@ def test_the_page_is_told_how_headers_are_matched(alice: User) -> None:
 
 
 def test_a_token_may_ask_too() -> None:
-    _, token = ApiToken.issue(User.objects.create_user("ada"), name="test", scopes=["import"])
+    _, token = token_of(User.objects.create_user("ada"), "import")
 
     answer = propose(Client(headers={"Authorization": f"Bearer {token}"}), ["sku"])
 

@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from django.db import connection
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 
 
 @dataclass
@@ -65,7 +66,7 @@ class WebServer:
 def running(folder: Path, *more: str, port: int = 0) -> Iterator[WebServer]:
     """A server whose log is in `folder`, with a token of ada's, who is made if she is not there."""
     ada, _ = User.objects.get_or_create(username="ada")
-    _, token = ApiToken.issue(ada, name="test", scopes=["import"])
+    _, token = token_of(ada, "import")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = port or free.getsockname()[1]

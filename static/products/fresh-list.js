@@ -35,9 +35,11 @@ class FreshList extends HTMLElement {
     const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(this.localName);
     if (!fresh) return;
     const focused = this.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const ticked = new Set([...this.querySelectorAll("input:checked")].map((box) => box.value));
     this.dataset.seconds = fresh.dataset.seconds;
     this.replaceChildren(...fresh.childNodes);
     localTimes(this);
+    for (const box of this.querySelectorAll("input[type=checkbox]")) box.checked = ticked.has(box.value);
     if (focused) this.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   }
 }

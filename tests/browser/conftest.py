@@ -125,6 +125,8 @@ class Service:
 
     def __init__(self, logs: Path) -> None:
         environment = {"DATABASE_URL": database_url(), "IMPORT_LEASE_SECONDS": "2", "LOG_LEVEL": "INFO"}
+        self.receiver_port = free_port()
+        environment |= {"WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8", "WEBHOOK_ALLOWED_PORTS": str(self.receiver_port)}
         self.live = Server(
             *("daphne", "-b", "127.0.0.1", "-p", "{port}", "odata.asgi:application"),
             environment={**environment, "ODATA_PROCESS": "live"},

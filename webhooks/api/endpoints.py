@@ -19,7 +19,7 @@ from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import KeysetPages
 from common.parameters import refuse_unknown
-from webhooks import deliveries, endpoints, keys
+from webhooks import deliveries, endpoints
 from webhooks.api.documents import attempt_document, endpoint_documents
 from webhooks.api.serializers import (
     AttemptDocument,
@@ -133,11 +133,11 @@ class EndpointViewSet(GenericViewSet):
         return self._write(request, endpoint_id, read_fields(EndpointPatch, request))
 
     def _write(self, request: Request, endpoint_id: str, fields: dict[str, Any]) -> Response:
-        endpoint, shown = endpoints.update(visible_endpoint(request, endpoint_id), fields)
+        endpoint, shown = endpoints.update(visible_endpoint(request, endpoint_id), fields, actor=person(request))
         return Response(made(endpoint, shown))
 
     def destroy(self, request: Request, endpoint_id: str) -> Response:
-        endpoints.delete(visible_endpoint(request, endpoint_id))
+        endpoints.delete(visible_endpoint(request, endpoint_id), actor=person(request))
         return Response(status=204)
 
     @extend_schema(
@@ -152,8 +152,8 @@ class EndpointViewSet(GenericViewSet):
         wanted = read_fields(Rotation, request)
         endpoint = visible_endpoint(request, endpoint_id)
         overlap = timedelta(hours=wanted["overlap_hours"])
-        issued = keys.rotate(endpoint, overlap)
-        return Response(made(visible_endpoint(request, endpoint_id), endpoints.secret_in(issued)))
+        secret = endpoints.rotate(endpoint, overlap, actor=person(request))
+        return Response(made(visible_endpoint(request, endpoint_id), secret))
 
     @extend_schema(
         operation_id="webhooks_test",
@@ -191,7 +191,9 @@ class EndpointViewSet(GenericViewSet):
         return self._switch(request, endpoint_id, True)
 
     def _switch(self, request: Request, endpoint_id: str, enabled: bool) -> Response:
-        endpoint, _ = endpoints.update(visible_endpoint(request, endpoint_id), {"enabled": enabled})
+        endpoint, _ = endpoints.update(
+            visible_endpoint(request, endpoint_id), {"enabled": enabled}, actor=person(request)
+        )
         return Response(endpoint_documents([endpoint])[0])
 
 

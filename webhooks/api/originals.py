@@ -87,7 +87,7 @@ class OriginalWebhookViewSet(GenericViewSet):
         if word not in ON | OFF:
             message = f"{status[:80]!r} is no status. Say `active` or `inactive`."
             raise InvalidInputError(message, errors=[FieldError("/status", "invalid_choice", message)])
-        switched = [endpoints.update(endpoint, {"enabled": word in ON})[0] for endpoint in found]
+        switched = [endpoints.update(endpoint, {"enabled": word in ON}, actor=person(request))[0] for endpoint in found]
         return Response(endpoint_documents(switched))
 
     @extend_schema(
@@ -99,7 +99,7 @@ class OriginalWebhookViewSet(GenericViewSet):
     )
     def destroy(self, request: Request, url: str) -> Response:
         for endpoint in _with_url(request, url):
-            endpoints.delete(endpoint)
+            endpoints.delete(endpoint, actor=person(request))
         return Response(status=204)
 
 

@@ -12,7 +12,8 @@ import pytest
 from django.contrib.auth.models import Permission
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import AuditEntry, User
+from accounts.tests.people import token_of
 from webhooks import outbox
 from webhooks.models import Attempt, Delivery, EndpointSecret, Event, WebhookEndpoint
 
@@ -27,7 +28,7 @@ URL = "https://93.184.215.14/hook"
 
 def client_of(name: str, *scopes: str) -> APIClient:
     user, _ = User.objects.get_or_create(username=name)
-    _, full = ApiToken.issue(user, name="test", scopes=list(scopes))
+    _, full = token_of(user, *scopes)
     client = APIClient(raise_request_exception=False)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {full}")
     return client
@@ -352,3 +353,19 @@ def test_the_original_paths_work_as_they_did(client: APIClient, slash: str) -> N
     assert client.delete(f"/webhooks/del_by_url/{encoded}{slash}").status_code == 204
     assert client.delete(f"/webhooks/del_by_url/{encoded}{slash}").status_code == 404
     assert not WebhookEndpoint.objects.exists()
+
+
+# --- the audit log -------------------------------------------------------------------------------
+
+
+def test_what_is_done_to_an_endpoint_is_in_the_audit_log(client: APIClient) -> None:
+    document = made(client)
+    client.patch(address(document), {"description": "Till"}, format="json")
+    client.post(address(document, "rotate"), {}, format="json")
+    client.delete(address(document))
+
+    entries = AuditEntry.objects.filter(action__startswith="webhook.").order_by("id")
+    assert [(entry.action, entry.actor_name, entry.object_id) for entry in entries] == [
+        (f"webhook.{what}", "ada", document["id"]) for what in ("created", "changed", "secret_rotated", "deleted")
+    ]
+    assert document["secret"] not in str([entry.details for entry in entries])

@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from rest_framework.test import APIClient
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from webhooks import outbox
 from webhooks.event_types import EVENT_TYPES, MAX_BYTES, EventType
 
@@ -53,7 +54,7 @@ def test_a_type_that_nobody_described_can_not_be_published() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize(("scope", "status"), [("read", 200), ("webhooks", 200), ("import", 403)])
 def test_whoever_reads_or_manages_webhooks_may_list_the_types(scope: str, status: int) -> None:
-    _, token = ApiToken.issue(User.objects.create_user("ada"), name="test", scopes=[scope])
+    _, token = token_of(User.objects.create_user("ada"), scope)
     client = APIClient(headers={"authorization": f"Bearer {token}"})
 
     answer = client.get("/api/v1/webhooks/event-types/")

@@ -11,7 +11,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from accounts import audit
+from accounts.access import scopes_of
 from accounts.models import ApiToken, Scope, User
+from accounts.roles import ROLES
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(weeks=5200)
@@ -28,12 +31,14 @@ class Command(BaseCommand):
         parser.add_argument("--expires-in", metavar="TIME", help="Such as 12h, 30d or 8w; never, if not given.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        user = find_user(options["username"])
         token, full = ApiToken.issue(
-            find_user(options["username"]),
+            user,
             name=check_name(options["name"]),
-            scopes=parse_scopes(options["scopes"]),
+            scopes=check_rights(user, parse_scopes(options["scopes"])),
             expires_at=parse_expiry(options["expires_in"]),
         )
+        audit.record(None, "token.issued", token, {"by": "manage.py", "of": user.username, "scopes": token.scopes})
         self.stdout.write(full)
         until = f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" if token.expires_at else "until you delete it"
         self.stderr.write(
@@ -70,6 +75,17 @@ def parse_scopes(text: str) -> list[str]:
         problem = f"Unknown scope {', '.join(unknown)}" if unknown else "No scope is given"
         raise CommandError(f"{problem}: --scopes takes some of {','.join(Scope.values)}.")
     return [scope for scope in Scope.values if scope in wanted]
+
+
+def check_rights(user: User, scopes: list[str]) -> list[str]:
+    """These scopes, if this person has the right to each. Raises CommandError."""
+    beyond = [scope for scope in scopes if scope not in scopes_of(user, None)]
+    if beyond:
+        raise CommandError(
+            f"The user {user.username!r} has no right to {', '.join(beyond)}, and a token may do no more than its "
+            f"user. Give them a role first ({', '.join(ROLES)}; see docs/access.md), in the admin under Users."
+        )
+    return scopes
 
 
 def parse_expiry(text: str | None) -> datetime | None:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts import audit
 from common.errors import ServiceError
 from products.exporting import Export, Formulas, write_csv, write_workbook
 from products.models import Product
@@ -49,6 +50,8 @@ class Command(BaseCommand):
             raise CommandError("The reader of the output has ended.", returncode=FAILED) from None
         except OSError as error:
             raise CommandError(f"{output} can't be written: {error.strerror}.", returncode=USAGE) from None
+        asked = {name: value for name, value in parameters.items() if value}
+        audit.record(None, "products.exported", details={"by": "manage.py", "asked": asked})
 
 
 def _to_file(output: Path, write: Callable[[IO[bytes]], None]) -> None:

@@ -18,6 +18,7 @@ from django.db import connection
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from accounts import audit
 from accounts.models import User
 from common.errors import ServiceError
 from products import progress
@@ -27,6 +28,7 @@ from products.importing.detect import GUESSED
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions
 from products.management.commands.read_csv import add_format_arguments
 from products.models import Import
+from products.tasks import cancel_import
 
 CHUNK = 1024 * 1024
 SECONDS_A_LOOK = 0.25
@@ -93,8 +95,9 @@ class Command(BaseCommand):
             sys.exit(CHECKED)
         if yes or input("apply? [y/N] ").strip().lower() in ("y", "yes"):
             lease.request_apply(import_)
+            audit.record(import_.created_by, "import.applied", import_)
         else:
-            lease.request_cancel(import_)
+            cancel_import(import_, user=import_.created_by)
         import_.refresh_from_db()
 
     def _run(self, import_: Import) -> None:
@@ -196,7 +199,7 @@ def _cancelled_by_ctrl_c(import_: Import) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        lease.request_cancel(import_)
+        cancel_import(import_, user=import_.created_by)
         sys.stderr.write("Cancelled: nothing was applied.\n")
         sys.exit(INTERRUPTED)
 

@@ -16,7 +16,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import ApiToken, User
+from accounts.models import User
+from accounts.tests.people import token_of
 from common.errors import ConflictError, NoSpaceError, ServiceError, TooLargeError
 from products.importing import receiver, uploads
 from products.importing.options import ImportOptions
@@ -316,7 +317,7 @@ def test_a_disk_that_fills_up_meanwhile_costs_nothing_of_what_is_there(small_dis
 
 
 def test_only_who_began_it_goes_on(ada: User) -> None:
-    token, other = (ApiToken.issue(ada, name=name, scopes=["import"])[0] for name in ("one", "two"))
+    token, other = (token_of(ada, "import", name=name)[0] for name in ("one", "two"))
     by_token = uploads.create(ada, token, length=1)
     by_session = uploads.create(ada, None, length=1)
 

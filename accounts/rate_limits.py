@@ -1,0 +1,133 @@
+"""How many requests one token, person or address may make in a minute, in all web processes together.
+
+Counted in Valkey by a script, which is atomic: of any number of requests at the same time exactly the limit gets
+through. The minute begins with the first request. Without Valkey everything gets through, with a line in the log:
+a limit protects the service, and must not be what ends it.
+
+Every answer says how much is left, in the headers of draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import redis
+import structlog
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rest_framework.throttling import BaseThrottle
+
+from accounts.models import ApiToken
+from common.client_ip import client_ip
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+log = structlog.get_logger(__name__)
+
+WINDOW = 60
+"""Seconds."""
+DEADLINE = 0.25
+"""Seconds that Valkey may take."""
+SILENCE = 5.0
+"""Seconds in which it is not asked after it failed: one request waits for DEADLINE, not all of them."""
+COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return {count, redis.call('PTTL', KEYS[1])}
+"""
+_not_before = 0.0
+"""When Valkey is asked again, by the monotonic clock."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a client stands: what it may make in all, how many are left, and the seconds until they are anew."""
+
+    limit: int
+    left: int
+    reset: int
+
+
+class ClientThrottle(BaseThrottle):
+    """DRF's hook. The standing is left at the request, for `RateLimitMiddleware` to tell."""
+
+    standing: Standing | None = None
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        """Count this request, and say whether it is within the limit."""
+        limit: int = settings.API_RATE_LIMIT
+        if not limit:
+            return True
+        counted = count(who(request))
+        if counted is None:
+            return True
+        number, reset = counted
+        self.standing = Standing(limit, max(limit - number, 0), reset)
+        request._request.rate_limit = self.standing  # type: ignore[attr-defined]
+        return number <= limit
+
+    def wait(self) -> float | None:
+        """Seconds until it is worth asking again, for `Retry-After`."""
+        return self.standing.reset if self.standing else None
+
+
+class RateLimitMiddleware:
+    """Tells every client that is counted where it stands, whatever the answer is."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        standing: Standing | None = getattr(request, "rate_limit", None)
+        if standing is not None:
+            response["RateLimit-Policy"] = f'"default";q={standing.limit};w={WINDOW}'
+            response["RateLimit"] = f'"default";r={standing.left};t={standing.reset}'
+        return response
+
+
+def who(request: Request) -> str:
+    """Who is counted: the token, else the person, else the address (of IPv6 the /64, which one customer has)."""
+    if isinstance(request.auth, ApiToken):
+        return f"token:{request.auth.pk}"
+    if request.user.is_authenticated:
+        return f"user:{request.user.pk}"
+    address = client_ip(request._request)
+    if address and ":" in address:
+        address = str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return f"ip:{address}"
+
+
+def count(name: str) -> tuple[int, int] | None:
+    """The number of this request in its minute, and the seconds left of that; None if Valkey does not say."""
+    global _not_before
+    if time.monotonic() < _not_before:
+        return None
+    try:
+        number, left = valkey().eval(COUNT, 1, f"odata:rate:{name}", str(WINDOW * 1000))
+    except redis.RedisError as error:
+        _not_before = time.monotonic() + SILENCE
+        log.warning("rate_not_limited", error=str(error), seconds=SILENCE)
+        return None
+    return int(number), max(1, -(-int(left) // 1000))
+
+
+@cache
+def valkey() -> redis.Redis:
+    """A client with a pool of connections, which gives up after DEADLINE rather than trying again."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_connect_timeout=DEADLINE,
+        socket_timeout=DEADLINE,
+        retry=Retry(NoBackoff(), 0),
+    )

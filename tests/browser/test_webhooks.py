@@ -1,0 +1,123 @@
+"""A webhook from its first form to its log, in a browser, with a receiver on this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+from pytest_django import Settings
+
+from accounts.models import User
+from products import catalogue
+from tests.browser.conftest import PASSWORD, Service, log_in
+from webhooks import dispatcher
+from webhooks.models import Attempt, Delivery, Event, WebhookEndpoint
+from webhooks.tests.receivers import receiving
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SHOTS = os.environ.get("SHOTS")
+"""A folder for pictures of the pages, for who wants to look at them."""
+
+
+@pytest.fixture(autouse=True)
+def local_receivers(settings: Settings) -> None:
+    settings.WEBHOOK_ALLOWED_CIDRS = ["127.0.0.0/8"]
+    settings.WEBHOOK_ALLOWED_PORTS = range(1, 65536)
+
+
+def make_attempt() -> Attempt:
+    """One that failed, of a delivery that failed, of an endpoint that waits for more."""
+    endpoint = WebhookEndpoint.objects.create(
+        url="https://shop.example.com/" + "hooks/" * 12, description="The shop", event_types=["product.updated"]
+    )
+    event = Event.objects.create(event_type="product.updated", body='{"type":"product.updated","data":{}}')
+    common = {"event_id": event.pk, "endpoint_id": endpoint.pk}
+    delivery = Delivery.objects.create(
+        **common, event_type="product.updated", state=Delivery.State.FAILED, attempts=1, last_status=503
+    )
+    return Attempt.objects.create(
+        **common,
+        delivery_id=delivery.pk,
+        number=1,
+        started_at=timezone.now(),
+        url=endpoint.url,
+        request_headers={"webhook-id": "evt_" + "0" * 32, "authorization": "••••"},
+        status=503,
+        detail="The receiver said 503, which is no success.",
+        reply_headers={"retry-after": "120"},
+        reply="Closed for repairs. " * 20,
+        total_ms=120,
+    )
+
+
+def dispatch() -> None:
+    """Deliver what is due. Playwright has an event loop in this thread already."""
+
+    def run() -> None:
+        dispatcher.run()
+        connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+
+
+def shot(tab: Page, name: str) -> None:
+    if not SHOTS:
+        return
+    for scheme, width in (("light", 1280), ("dark", 320), ("dark", 1280)):
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.emulate_media(color_scheme=scheme)
+        tab.screenshot(path=Path(SHOTS) / f"{name}-{scheme}-{width}.png", full_page=True)
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.emulate_media(color_scheme="light")
+
+
+def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, service: Service) -> None:
+    ada = User.objects.create_superuser("ada", password=PASSWORD)
+    product = catalogue.create_product({"sku": "LAMP-1", "name": "Desk lamp"}, actor=ada)
+    with receiving(lambda got: (202, {"retry-after": "7"}, 0.0), service.receiver_port) as receiver:
+        log_in(tab, ada, "/admin/webhooks/webhookendpoint/add/")
+        tab.get_by_label("URL:").fill(receiver.url)
+        tab.get_by_label("Description:").fill("The shop")
+        shot(tab, "add")
+        tab.get_by_role("button", name="Save", exact=True).click()
+        expect(tab.locator("code.secret")).to_contain_text("whsec_")
+        receiver.secret = tab.locator("code.secret").inner_text()
+
+        tab.locator("#test select[name=event_type]").select_option("product.updated")
+        tab.get_by_role("button", name="Send an example now").click()
+        test = tab.locator("#test")
+        expect(test).to_contain_text("HTTP 202")
+        expect(test).to_contain_text("retry-after: 7")
+        assert len(receiver.got) == 1
+        shot(tab, "endpoint")
+
+        tab.get_by_role("link", name="Log of its deliveries").click()
+        rows = tab.locator("table.log tbody tr")
+        expect(rows).to_have_count(1)
+        catalogue.update_product(product, {"name": "Oak lamp"}, actor=ada)
+        expect(rows).to_have_count(2, timeout=15_000)
+        dispatch()
+        expect(rows.first).to_contain_text("Delivered", timeout=15_000)
+        assert receiver.got[-1].data["product"]["name"] == "Oak lamp"
+        shot(tab, "log")
+
+        rows.first.get_by_role("link").click()
+        expect(tab.locator("pre[aria-labelledby=body-title]")).to_contain_text("Oak lamp")
+        shot(tab, "delivery")
+        tab.get_by_role("button", name="Deliver again").click()
+        expect(tab.locator(".messagelist")).to_contain_text("1 delivery is made again.")
+        dispatch()
+        expect(tab.locator("article.attempt")).to_have_count(2, timeout=15_000)
+        assert receiver.ids[-1] == receiver.ids[-2]
+        tab.goto("/admin/webhooks/webhookendpoint/")
+        shot(tab, "list")
+        tab.goto("/admin/")
+        shot(tab, "dashboard")
