@@ -393,7 +393,7 @@ def webhooks(server: Server, arguments: argparse.Namespace, _console: Console) -
             say(endpoint)
         return Exit.OK
     if arguments.what == "create":
-        fields = {"url": arguments.url, **given(arguments, "description")}
+        fields = {"url": arguments.endpoint_url, **given(arguments, "description")}
         if arguments.event:
             fields["event_types"] = arguments.event
         say(server.document("POST", path, json=fields))
@@ -483,7 +483,7 @@ def parser() -> argparse.ArgumentParser:
     kinds = one.add_subparsers(required=True, dest="what", metavar="list | create | delete | test")
     kinds.add_parser("list", help="one endpoint on each line")
     made = kinds.add_parser("create", help="the answer holds its secret, which is not shown again")
-    made.add_argument("url", metavar="URL")
+    made.add_argument("endpoint_url", metavar="URL")
     made.add_argument("--event", action="append", metavar="TYPE", help="such as product.updated; may be repeated")
     made.add_argument("--description")
     kinds.add_parser("delete").add_argument("id", metavar="ID")

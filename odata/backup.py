@@ -18,6 +18,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,8 @@ from odata.embedded.errors import StartError
 from odata.embedded.places import Account
 from odata.health import applied_migrations, known_migrations
 
+OTHERS_SECONDS = 5
+"""How long a restore waits for the service's last connections to end."""
 FORMAT = 1
 """Of the file. A newer one is refused."""
 MANIFEST, DATABASE, FILES, CHECKSUMS = "manifest.json", "database.dump", "files/", "checksums.json"
@@ -193,14 +196,24 @@ def _refuse_newer(manifest: dict[str, Any]) -> None:
         )
 
 
-def _refuse_others() -> None:
+def _others() -> str | None:
+    """The processes of the service that are connected to the database, beside this one."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT string_agg(DISTINCT application_name, ', ') FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'odata-%%'"
         )
-        others = cursor.fetchone()[0]
-    if others:
+        others: str | None = cursor.fetchone()[0]
+    return others
+
+
+def _refuse_others() -> None:
+    """Raise BackupError while the service is connected. PostgreSQL takes a moment to see that a process has ended."""
+    deadline = time.monotonic() + OTHERS_SECONDS
+    while others := _others():
+        if time.monotonic() < deadline:
+            time.sleep(0.1)
+            continue
         raise BackupError(f"The service is running ({others}): stop it first, all but the database, then restore.")
 
 

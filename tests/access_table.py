@@ -106,6 +106,7 @@ ADMIN: dict[str, str] = {
 """The admin: what the role admin may do there with each kind of row. Nobody sees it who is not staff."""
 PUBLIC = {
     "livez",
+    "metrics",
     "readyz",
     "api/v1/schema/",
     "api/docs/",
@@ -115,7 +116,8 @@ PUBLIC = {
     "setup/<str:token>/",
     "",
 }
-"""For everybody: health, the documentation, the way in and out, and `/`, which leads to the imports."""
+"""For everybody: health, the documentation, the way in and out, and `/`, which leads to the imports. `/metrics` asks
+for a word of its own, METRICS_TOKEN."""
 RIGHTS: dict[str, set[str]] = {
     "viewer": {"read"},
     "editor": {"read", "write"},

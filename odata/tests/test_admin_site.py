@@ -20,7 +20,7 @@ def test_models_stand_under_their_subject_in_its_order_and_others_under_their_ap
     apps = [
         app("accounts", "Accounts", "ApiToken", "User"),
         app("products", "Products", "Import", "Product"),
-        app("webhooks", "Webhooks", "Endpoint", "Delivery"),
+        app("suppliers", "Suppliers", "Supplier", "Order"),
     ]
 
     menu = [(group["name"], [model["name"] for model in group["models"]]) for group in by_subject(apps)]
@@ -29,7 +29,7 @@ def test_models_stand_under_their_subject_in_its_order_and_others_under_their_ap
         ("Catalogue", ["Product"]),
         ("Imports", ["Import"]),
         ("Accounts", ["User", "ApiToken"]),
-        ("Webhooks", ["Endpoint", "Delivery"]),
+        ("Suppliers", ["Supplier", "Order"]),
     ]
 
 

@@ -65,7 +65,7 @@ async def receiver(
         task.add_done_callback(working.discard)
         await asyncio.gather(task, return_exceptions=True)
 
-    server = await asyncio.start_server(accept, host, port, ssl=tls)
+    server = await asyncio.start_server(accept, host, port, ssl=tls, backlog=1000)
     told.port = server.sockets[0].getsockname()[1]
     try:
         yield told
