@@ -72,6 +72,6 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     # Made anew, kinds of rows would get new ids; a web process that runs beside the tests remembers the old ones.
     names = connection.introspection.django_table_names
     kept = {"django_content_type", "auth_permission"}
-    connection.introspection.django_table_names = lambda *args, **options: [
+    connection.introspection.django_table_names = lambda *args, **options: [  # type: ignore[method-assign]
         name for name in names(*args, **options) if name not in kept
     ]
