@@ -70,8 +70,11 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE accounts_auditentry DISABLE TRIGGER audit_never_truncated")
     # Made anew, kinds of rows would get new ids; a web process that runs beside the tests remembers the old ones.
-    names = connection.introspection.django_table_names
+    introspection = type(connection.introspection)  # of every connection: some tests have threads and loops
+    names = introspection.django_table_names
     kept = {"django_content_type", "auth_permission"}
-    connection.introspection.django_table_names = lambda *args, **options: [  # type: ignore[method-assign]
-        name for name in names(*args, **options) if name not in kept
-    ]
+
+    def others(self: Any, *args: Any, **options: Any) -> list[str]:
+        return [name for name in names(self, *args, **options) if name not in kept]
+
+    introspection.django_table_names = others  # type: ignore[method-assign]

@@ -79,7 +79,6 @@ def shot(tab: Page, name: str) -> None:
     tab.emulate_media(color_scheme="light")
 
 
-@pytest.mark.skip(reason="passes alone; after all other tests the form is answered with 409: not understood yet")
 def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, service: Service) -> None:
     ada = User.objects.create_superuser("ada", password=PASSWORD)
     product = catalogue.create_product({"sku": "LAMP-1", "name": "Desk lamp"}, actor=ada)
