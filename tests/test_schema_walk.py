@@ -19,16 +19,18 @@ from typing import Any
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from accounts.models import ApiToken, Scope, User
-from odata.wsgi import application
+from common.whole_bodies import WholeBodies
 from products.models import Product
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "12"))
-schema = schemathesis.openapi.from_wsgi("/api/v1/schema/?format=json", application)
+# Not `odata.wsgi`: to import that makes a web process of this one, and of all programs that tests start later.
+schema = schemathesis.openapi.from_wsgi("/api/v1/schema/?format=json", WholeBodies(get_wsgi_application()))
 pytestmark = [
     pytest.mark.django_db,
     # The file of an upload that is refused is closed when it is forgotten.

@@ -50,9 +50,6 @@ def environment(service: Service) -> dict[str, str]:
     return {**os.environ, **service.env}
 
 
-@pytest.mark.xfail(
-    reason="after other tests a session of the web process outlives its stop: not understood yet", strict=False
-)
 def test_a_backup_is_restored_elsewhere_and_back_and_its_import_can_be_undone(
     service: Service, other: Service, tmp_path: Path
 ) -> None:
