@@ -173,7 +173,7 @@ class Service:
         """Begin anew: no product, no history, no import, no file."""
         self.log.clear()
         self.uploads.clear()
-        self.execute(
+        self.execute_undisturbed(
             "TRUNCATE products_product, products_productchange, products_import, webhooks_event, webhooks_delivery, "
             "webhooks_webhookendpoint CASCADE"
         )
@@ -260,6 +260,15 @@ class Service:
     def execute(self, statement: str, *parameters: object) -> None:
         with self.connect() as connection:
             connection.execute(statement, parameters)
+
+    def execute_undisturbed(self, statement: str) -> None:
+        """The same for a statement that locks whole tables, which the running service may deadlock with."""
+        for _ in range(5):
+            try:
+                return self.execute(statement)
+            except psycopg.errors.DeadlockDetected:
+                continue
+        return self.execute(statement)
 
     def row(self, upload: Upload) -> dict[str, Any]:
         """The row of the import."""
