@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import structlog
 from django.db.models import Model
 from django.http import HttpRequest
 
 from accounts.models import AuditEntry
+from common import request_ids
 from common.client_ip import client_ip
 
 _acting: ContextVar[HttpRequest | None] = ContextVar("acting", default=None)
@@ -63,7 +63,7 @@ def record(
         object_type=object._meta.label if isinstance(object, Model) else "",
         object_id=str(object.pk) if isinstance(object, Model) else (object or ""),
         details=details or {},
-        request_id=request_id or str(structlog.contextvars.get_contextvars().get("request_id", "")),
+        request_id=request_id or request_ids.current(),
         ip=ip,
     )
 

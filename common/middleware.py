@@ -1,4 +1,4 @@
-"""Errors that no view has answered, and the request id on every answer."""
+"""Errors that no view has answered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils.functional import LazyObject, empty
 
 from common.errors import InvalidInputError
 from common.explain import Problem, explain
-from common.problems import REQUEST_ID_HEADER, problem_response, request_id
+from common.problems import problem_response
 
 LEFT_TO_DJANGO = (Http404, PermissionDenied, SuspiciousOperation, BadRequest, MultiPartParserError)
 """It logs these in its own way, then calls our handler400, 403 or 404."""
@@ -35,16 +35,12 @@ def forget_unknown_user(request: HttpRequest) -> None:
 
 
 class ProblemMiddleware:
-    """Gives every error the one shape, where it did not come out of Django REST framework.
-
-    Stands behind django-structlog's middleware, which makes the request id.
-    """
+    """Gives every error the one shape, where it did not come out of Django REST framework."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        known_as = request_id(request)
         response = self._refuse_nul(request) or self.get_response(request)
         if response.status_code == 301 and request.method not in ("GET", "HEAD"):
             response.status_code = 308  # the slash was missing: a 301 would lose the method and the body
@@ -55,7 +51,6 @@ class ProblemMiddleware:
             del response["Content-Length"]
         if response.status_code == 503:
             forget_unknown_user(request)
-        response[REQUEST_ID_HEADER] = known_as
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -11,16 +11,15 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
-import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.encoding import iri_to_uri
 
+from common import request_ids
 from common.errors import NotFoundError, ServiceError
 from common.explain import NOTHING_HERE, SERVER_ERROR, Problem, explain
 
 CONTENT_TYPE = "application/problem+json"
-REQUEST_ID_HEADER = "X-Request-ID"
 API_PATHS = ("/api/", "/products/", "/files/", "/webhooks/", "/livez", "/readyz", "/metrics")
 """Where programs call: errors are JSON whatever the Accept header says. Elsewhere people get pages."""
 
@@ -29,7 +28,6 @@ def problem_response(request: HttpRequest, error: ServiceError | Problem) -> Htt
     """The answer that tells `error`, as JSON or as a page."""
     problem = Problem.of(error) if isinstance(error, ServiceError) else error
     response = _json(request, problem) if wants_json(request) else _page(request, problem)
-    response[REQUEST_ID_HEADER] = request_id(request)
     for name, value in problem.headers.items():
         response[name] = value
     return response
@@ -44,16 +42,11 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def request_id(request: HttpRequest) -> str:
-    """The id under which the logs know this request.
-
-    Made here for a request that failed before the log middleware saw it, such as one for a host
-    name that isn't ours.
-    """
-    bound = structlog.contextvars.get_contextvars().get("request_id")
-    if bound is None:
-        bound = str(uuid.uuid4())
-        structlog.contextvars.bind_contextvars(request_id=bound)
-    return str(bound)
+    """The id under which the logs know this request, which `common.request_ids` has given it."""
+    given: str | None = request.META.get(request_ids.META)
+    if given is None:  # made by a test, without our middleware
+        given = request.META[request_ids.META] = request_ids.current() or str(uuid.uuid4())
+    return given
 
 
 def problem_body(request: HttpRequest, problem: Problem) -> dict[str, Any]:

@@ -84,6 +84,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "common.request_ids.RequestIdMiddleware",
     "odata.request_metrics.LatencyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -438,3 +439,4 @@ SITE_URL = ENV["SITE_URL"]
 LOGGING_CONFIG = "logging.config.dictConfig"
 LOGGING = logging_config(ENV["LOG_LEVEL"], ENV["LOG_FORMAT"])
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # `common.request_ids` has looked at it before

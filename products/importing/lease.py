@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from common import request_ids
 from common.errors import ConflictError
 from products import events
 from products.importing.receiver import set_failed_file_aside
@@ -201,6 +202,8 @@ def request_apply(import_: Import, *, max_deactivated: str = "") -> Import:
     Returns the import as it is now. Raises ConflictError if it does not wait for that decision.
     """
     fields = {"max_deactivated": max_deactivated} if max_deactivated else {}
+    if asked_by := request_ids.current():
+        fields["request_id"] = asked_by
     changed = Import.objects.filter(pk=import_.pk, state=Import.State.PENDING, phase=Import.Phase.CHECKED).update(
         phase=Import.Phase.QUEUED,
         apply_requested_at=Now(),

@@ -17,6 +17,7 @@ import psycopg
 from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from common.request_ids import working_for
 from products.importing import bulk, columns, lease, stager, undoer
 from products.importing.comparer import Comparer
 from products.importing.errors import FileError
@@ -44,6 +45,12 @@ def run(import_id: uuid.UUID, *, worker: str) -> bool:
     import_ = lease.claim(import_id, worker)
     if import_ is None:
         return True
+    with working_for(import_.request_id):
+        return _run_claimed(import_)
+
+
+def _run_claimed(import_: Import) -> bool:
+    import_id = import_.pk
     publish(import_)
     logger.info("import_started", extra={"import_id": str(import_id), "attempt": import_.attempt})
     try:
@@ -67,7 +74,8 @@ def run(import_id: uuid.UUID, *, worker: str) -> bool:
             _say_lease_lost(import_)  # an attempt that was given up for dead finds its staging table gone
             return True
         logger.exception("import_broke", extra={"import_id": str(import_id)})
-        lease.fail(import_, "internal_error", FAULT_OF_OURS)
+        asked_by = f" Name the request {import_.request_id} to them." if import_.request_id else ""
+        lease.fail(import_, "internal_error", FAULT_OF_OURS + asked_by)
     finally:
         logger.info("import_ended", extra={"import_id": str(import_id), "attempt": import_.attempt})
     return True

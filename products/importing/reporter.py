@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.models import Count, F
 from django.db.models.functions import Now
 
+from common.request_ids import working_for
 from common.stopping import stopping
 from products.importing.errors import FileError
 from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held, lease_time
@@ -305,6 +306,10 @@ class Reporter:
         return 100 * done / max(self._import.bytes_total, 1)
 
     def _write_snapshots(self) -> None:
+        with working_for(self._import.request_id):
+            self._write_snapshots_until_stopped()
+
+    def _write_snapshots_until_stopped(self) -> None:
         try:
             while not self._stop.wait(SECONDS_BETWEEN_SNAPSHOTS):
                 try:

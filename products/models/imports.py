@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts import access
+from common import request_ids
 from common.ids import uuid7
 from products.models.catalogue import TransactionIdField
 
@@ -89,6 +90,9 @@ class Import(models.Model):
     bulk = models.JSONField(default=dict, help_text="Of a change of many products: what to do, and to which.")
     undoes = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="undos")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    request_id = models.CharField(
+        max_length=64, blank=True, default=request_ids.current, db_default="", help_text="Who last asked for work."
+    )
 
     # the file
     file_name = models.CharField(max_length=255, help_text="As the uploader called it; data, never a path.")
