@@ -9,9 +9,9 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 
 # Before the sources: as long as the requirements stay, so does this layer.
-COPY requirements.txt /tmp/requirements.txt
+COPY requirements.txt requirements-extras.txt /tmp/
 # Wheels only: nothing is compiled here, so no compiler is needed.
-RUN pip install --only-binary :all: -r /tmp/requirements.txt
+RUN pip install --only-binary :all: -r /tmp/requirements.txt -r /tmp/requirements-extras.txt
 
 WORKDIR /srv/odata
 COPY . .

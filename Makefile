@@ -34,6 +34,8 @@ lock: $(VENV)/run.stamp ## pin what requirements.in asks for, for every Python t
 	$(RUN) -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header \
 		--annotation-style=line requirements.in --output-file requirements.txt
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --annotation-style=line \
+		--constraint requirements.txt requirements-extras.in --output-file requirements-extras.txt
 
 clean: ## remove the virtual environment and the caches; the data in ODATA_HOME stays
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -56,7 +58,7 @@ $(VENV)/run.stamp: $(VENV)/made.stamp requirements.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-extras.txt
 	@echo "Installing what requirements-dev.txt names ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -6,10 +6,12 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_shutting_down
+from django.conf import settings
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 from common.stopping import ask_to_stop
+from odata import observability
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
@@ -28,3 +30,11 @@ def use_our_logging(**kwargs: Any) -> None:
 def tell_running_tasks(**kwargs: Any) -> None:
     """SIGTERM lets running tasks end: long ones do so at their next good place."""
     ask_to_stop()
+
+
+@worker_process_init.connect
+def trace_tasks(**kwargs: Any) -> None:
+    """In each child, since the thread that sends spans does not outlive a fork."""
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        observability.trace_requests(settings.OTEL_EXPORTER_OTLP_ENDPOINT, settings.PROCESS)
+        worker_process_shutdown.connect(lambda **kwargs: observability.flush(), weak=False)

@@ -75,6 +75,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Who has it may read `/metrics`, as a bearer token. Unset: there is no such page.",
         secret=True,
     ),
+    Setting(
+        "SENTRY_DSN",
+        "str",
+        "",
+        "Where errors are reported to: the DSN that Sentry shows for the project. Needs requirements-extras.txt. "
+        "Unset: nowhere.",
+        secret=True,
+    ),
+    Setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "str",
+        "",
+        "OpenTelemetry collector that traces are sent to by OTLP over HTTP, such as http://collector:4318. Needs "
+        "requirements-extras.txt. Unset: nothing is traced.",
+    ),
     # servers
     Setting(
         "DATABASE_URL",

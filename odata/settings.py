@@ -17,6 +17,7 @@ from odata.connections import broker_address, database_config, redis_address
 from odata.embedded.places import Places
 from odata.environment import SETTINGS
 from odata.logs import logging_config
+from odata.observability import problems as observability_problems
 from odata.secret_key import is_fernet_key, read_or_make_secret_key, read_or_make_webhook_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -434,9 +435,12 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV["EMAIL_FROM"]
 SITE_URL = ENV["SITE_URL"]
 
-# --- logs --------------------------------------------------------------------------------------
+# --- logs, errors, traces ----------------------------------------------------------------------
 
 LOGGING_CONFIG = "logging.config.dictConfig"
 LOGGING = logging_config(ENV["LOG_LEVEL"], ENV["LOG_FORMAT"])
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # `common.request_ids` has looked at it before
+SENTRY_DSN = ENV["SENTRY_DSN"]
+OTEL_EXPORTER_OTLP_ENDPOINT = ENV["OTEL_EXPORTER_OTLP_ENDPOINT"]
+SETTING_PROBLEMS += observability_problems(SENTRY_DSN, OTEL_EXPORTER_OTLP_ENDPOINT)

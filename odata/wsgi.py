@@ -15,6 +15,11 @@ if settings.PROCESS == "web":
 
 from django.core.wsgi import get_wsgi_application
 
+if settings.OTEL_EXPORTER_OTLP_ENDPOINT and not settings.SETTING_PROBLEMS:
+    from odata.observability import trace_requests
+
+    trace_requests(settings.OTEL_EXPORTER_OTLP_ENDPOINT, settings.PROCESS)  # before Django loads its middleware
+
 from common.whole_bodies import WholeBodies
 
 application = WholeBodies(get_wsgi_application())

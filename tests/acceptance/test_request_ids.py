@@ -12,11 +12,12 @@ from tests.acceptance.moments import first_file
 from tests.acceptance.service import Service, Upload
 
 
-def upload_as(service: Service, request_id: str) -> Upload:
+def upload_as(service: Service, request_id: str, *, text: str = "") -> Upload:
+    text = text or first_file()
     headers = service.headers | {"Content-Type": "text/csv", "X-Request-ID": request_id}
-    answer = requests.post(f"{service.url}/api/v1/imports/", data=first_file(), headers=headers, timeout=30)
+    answer = requests.post(f"{service.url}/api/v1/imports/", data=text, headers=headers, timeout=30)
     assert (answer.status_code, answer.headers["X-Request-ID"]) == (202, request_id), answer.text
-    return Upload(answer.json()["id"], first_file())
+    return Upload(answer.json()["id"], text)
 
 
 def logged(service: Service, process: str, request_id: str) -> list[dict[str, Any]]:
