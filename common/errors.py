@@ -97,3 +97,12 @@ class UnavailableError(ServiceError):
     status = 503
     code = "unavailable"
     title = "Not available right now"
+
+
+class StoreUnavailableError(UnavailableError):
+    """The file store does not answer."""
+
+    code = "store_unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after=5)

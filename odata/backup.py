@@ -30,6 +30,7 @@ from django.core.files.storage import default_storage
 from django.db import connection
 from psycopg.conninfo import make_conninfo
 
+from common.file_store import listed
 from odata.embedded import binaries
 from odata.embedded.errors import StartError
 from odata.embedded.places import Account
@@ -118,9 +119,7 @@ class _Hashing:
 
 def _stored(folder: str = "") -> Iterator[str]:
     """All files of the store, by name."""
-    if folder == "" and not default_storage.exists(""):
-        return
-    folders, files = default_storage.listdir(folder)
+    folders, files = listed(folder)
     for file in sorted(files):
         yield f"{folder}{file}"
     for inner in sorted(folders):

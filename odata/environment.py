@@ -111,6 +111,27 @@ SETTINGS: tuple[Setting, ...] = (
         "Unset: a Valkey of its own in ODATA_HOME.",
         secret=True,
     ),
+    Setting(
+        "S3_BUCKET",
+        "str",
+        "",
+        "Bucket that uploaded files are kept in, so that processes may run on several machines. Needs "
+        "requirements-extras.txt. Unset: the folder ODATA_HOME/files.",
+    ),
+    Setting(
+        "S3_ENDPOINT_URL",
+        "str",
+        "",
+        "Address of a server that speaks S3, such as https://minio.example.com:9000. Unset: Amazon's.",
+    ),
+    Setting("S3_REGION", "str", "", "Region of the bucket, such as eu-central-1."),
+    Setting(
+        "S3_ACCESS_KEY_ID",
+        "str",
+        "",
+        "Who reads and writes in the bucket. Unset: what AWS_... or the machine's role say.",
+    ),
+    Setting("S3_SECRET_ACCESS_KEY", "str", "", "The secret that belongs to it.", secret=True),
     Setting("CELERY_BROKER_URL", "str", "", "The queue, where it is not REDIS_URL.", secret=True),
     Setting("CELERY_RESULT_BACKEND", "str", "django-db", "Where the results of tasks are kept."),
     Setting(

@@ -13,6 +13,7 @@ from django.core.management.utils import get_random_secret_key
 from kombu import Queue
 
 from common.env import SettingError, load_dotenv, read_settings
+from odata.buckets import bucket
 from odata.connections import broker_address, database_config, redis_address
 from odata.embedded.places import Places
 from odata.environment import SETTINGS
@@ -130,7 +131,8 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Uploaded product files are data, never pages: this storage has no URL.
 STORAGES = {
-    "default": {
+    "default": bucket(ENV, SETTING_PROBLEMS)
+    or {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {
             "location": ODATA_HOME / "files",

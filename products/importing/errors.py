@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.errors import ServiceError
 
 FILE_ERROR_CODES = {
+    "file_gone": "The file is not in the file store any more.",
     "file_empty": "The file has no content.",
     "not_text": "The file is something else than a table: a picture, a PDF, a web page, an archive of another kind.",
     "nul_byte": "The file holds a NUL byte, which no text has.",

@@ -20,7 +20,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from common import request_ids
-from common.errors import ConflictError
+from common.errors import ConflictError, StoreUnavailableError
 from products import events
 from products.importing.receiver import set_failed_file_aside
 from products.models import Import, ReportedRow
@@ -317,7 +317,7 @@ def _keep_file(import_: Import) -> None:
         return
     try:
         set_failed_file_aside(import_)
-    except OSError:
+    except (OSError, StoreUnavailableError):
         # The import has ended all the same, and its file is where it was.
         logger.exception("failed_file_not_set_aside", extra={"import_id": str(import_.pk)})
 

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from functools import partial
 
 import psycopg
+from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from common.errors import StoreUnavailableError
 from common.request_ids import working_for
 from products.importing import bulk, columns, lease, stager, undoer
 from products.importing.comparer import Comparer
@@ -65,6 +67,8 @@ def _run_claimed(import_: Import) -> bool:
         return not lease.hand_over(import_)
     except LeaseLostError:
         _say_lease_lost(import_)
+    except StoreUnavailableError as error:
+        lease.give_back_when_possible(import_, error.detail)
     except DATABASE_IN_THE_WAY as error:
         # Also after a COMMIT whose answer was lost: if it was done, the row no longer is this attempt's.
         logger.warning("import_interrupted", extra={"import_id": str(import_id)}, exc_info=True)
@@ -106,12 +110,19 @@ def _import_file(import_: Import, reporter: Reporter) -> None:
     # Whoever asked to apply a check whose rows are gone sees it again.
     checks = import_.check_first or import_.apply_requested_at is not None
     stager.create(import_)
-    with default_storage.open(import_.stored_file) as stream, Staging(import_, stream, reporter) as staging:
+    with _stored_file(import_) as stream, Staging(import_, stream, reporter) as staging:
         # What was guessed is not applied unseen: somebody is to look whether the text reads right.
         if checks or (staging.encoding_guessed and import_.apply_requested_at is None):
             _compare(import_, staging, reporter)
         else:
             _merge(import_, staging, reporter)
+
+
+def _stored_file(import_: Import) -> File:
+    try:
+        return default_storage.open(import_.stored_file)
+    except FileNotFoundError:
+        raise FileError("The file is not in the file store any more. Upload it again.", code="file_gone") from None
 
 
 def _compare(import_: Import, staging: Staging, reporter: Reporter) -> None:

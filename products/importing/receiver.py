@@ -23,7 +23,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts import audit
-from common.errors import NoSpaceError, TooLargeError
+from common.errors import NoSpaceError, StoreUnavailableError, TooLargeError
+from common.file_store import listed
 from common.ids import uuid7
 from products.importing.options import ImportOptions
 from products.models import Import
@@ -81,8 +82,8 @@ def _new_import() -> Iterator[tuple[uuid.UUID, str]]:
     wanted = f"{FOLDER}/{import_id}.csv"
     try:
         yield import_id, wanted
-    except DatabaseError:
-        raise  # the row may be there or not: the file stays, and goes as an orphan if it is not
+    except (DatabaseError, StoreUnavailableError):
+        raise  # the row, or the file, may be there or not: it stays, and goes as an orphan if it is one
     except OSError as error:
         default_storage.delete(wanted)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -147,7 +148,7 @@ def set_failed_file_aside(import_: Import) -> None:
 def remove_orphans() -> None:
     """Remove received files without an import: their process died between the two. Only old ones, since
     those of the last hour may still be on their way."""
-    _, names = default_storage.listdir(FOLDER) if default_storage.exists(FOLDER) else ((), ())
+    _, names = listed(FOLDER)
     known = set(Import.objects.filter(stored_file__startswith=f"{FOLDER}/").values_list("stored_file", flat=True))
     for path in (f"{FOLDER}/{name}" for name in names):
         if path not in known and default_storage.get_modified_time(path) < timezone.now() - ORPHAN_AGE:
@@ -164,7 +165,11 @@ class _Body(File):
         self.sha256 = hashlib.sha256()
         self._max_bytes = max_bytes
         self._chunks = self._checked(chunks)
-        self._rest = b""
+        self._rest = bytearray()
+
+    def seekable(self) -> bool:
+        """Else a store of objects would look for its end before it is there."""
+        return False
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         return self._chunks
@@ -177,7 +182,8 @@ class _Body(File):
             self._rest += chunk
         if size < 0:
             size = len(self._rest)
-        taken, self._rest = self._rest[:size], self._rest[size:]
+        taken = bytes(self._rest[:size])
+        del self._rest[:size]
         return taken
 
     def _checked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:

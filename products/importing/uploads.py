@@ -140,6 +140,8 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
     )
     path = path_of(upload.pk)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _shared():
+        remove_strays()
     free = shutil.disk_usage(path.parent).free
     if free < length + MARGIN:
         raise NoSpaceError(
@@ -201,6 +203,12 @@ def remove_expired() -> None:
         deleted, _ = Upload.objects.filter(pk=upload_id, expires_at__lte=timezone.now()).delete()
         if deleted:
             _remove_files(upload_id)
+    remove_strays()
+
+
+def remove_strays() -> None:
+    """Remove the files of this machine that belong to no upload. Where the file store has no paths, uploads lie on the
+    disks of the web servers, which the workers don't see: each new upload has them look for themselves."""
     paths = list(_folder().glob("*")) if _folder().exists() else []
     known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
     oldest = time.time() - receiver.ORPHAN_AGE.total_seconds()
@@ -217,10 +225,16 @@ def path_of(upload_id: uuid.UUID) -> Path:
 
 def _folder() -> Path:
     """Below the file store, so that a finished file need not be copied; where that has no paths, on the local disk."""
+    return Path(default_storage.path(FOLDER)) if _shared() else settings.FILE_UPLOAD_TEMP_DIR / FOLDER
+
+
+def _shared() -> bool:
+    """Whether the workers see the folder."""
     try:
-        return Path(default_storage.path(FOLDER))
+        default_storage.path(FOLDER)
     except NotImplementedError:
-        return settings.FILE_UPLOAD_TEMP_DIR / FOLDER
+        return False
+    return True
 
 
 def _remove_files(upload_id: uuid.UUID) -> None:

@@ -493,7 +493,7 @@ BAD_FILES: dict[str, tuple[bytes, dict[str, str], str]] = {
 
 
 def test_every_way_a_file_can_be_bad_is_shown_here() -> None:
-    assert {*BAD_FILES, "too_many_deactivated"} == set(FILE_ERROR_CODES)
+    assert {*BAD_FILES, "too_many_deactivated", "file_gone"} == set(FILE_ERROR_CODES)
 
 
 @pytest.mark.parametrize("code", BAD_FILES)
@@ -531,7 +531,7 @@ def test_a_stored_file_that_is_gone_ends_the_import(file_store: Path) -> None:
 
     import_ = run(import_)
 
-    assert (import_.state, import_.error_code) == ("FAILURE", "internal_error")
+    assert (import_.state, import_.error_code) == ("FAILURE", "file_gone")
     assert str(file_store) not in import_.error_message
 
 
