@@ -14,18 +14,19 @@ CERTIFICATE_FILES = ("sslrootcert", "sslcert", "sslkey", "ssl_ca_certs", "ssl_ce
 """Parameters that name a file: libpq's (PostgreSQL manual, 32.1.2), then redis-py's."""
 
 
-def database_config(url: str) -> dict[str, Any]:
-    """Django's settings for the PostgreSQL at `url`. Raises SettingError, which never shows the password."""
+def database_config(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
+    """Django's settings for the PostgreSQL at `url`, which the setting `name` gives. Raises SettingError, which never
+    shows the password."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("postgres", "postgresql") and (parts.port or 1)
     except ValueError as error:
-        raise SettingError("DATABASE_URL", f"is not a URL that can be read ({error})") from None
+        raise SettingError(name, f"is not a URL that can be read ({error})") from None
     if not known:
-        raise SettingError("DATABASE_URL", "must start with postgresql://, as in postgresql://user:password@host/name")
+        raise SettingError(name, "must start with postgresql://, as in postgresql://user:password@host/name")
     if not parts.path.strip("/"):
-        raise SettingError("DATABASE_URL", "names no database: it ends in /name, as in postgresql://user@host/odata")
-    require_files("DATABASE_URL", url)
+        raise SettingError(name, "names no database: it ends in /name, as in postgresql://user@host/odata")
+    require_files(name, url)
     config: dict[str, Any] = environ.Env.db_url_config(url)
     return config
 

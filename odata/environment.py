@@ -99,6 +99,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Unset: a PostgreSQL of its own in ODATA_HOME.",
         secret=True,
     ),
+    Setting(
+        "DATABASE_POOLER_URL",
+        "str",
+        "",
+        "PgBouncer in transaction mode, by which web and live servers reach the database: see deploy/pgbouncer.ini. "
+        "Workers and commands always use DATABASE_URL.",
+        secret=True,
+    ),
     Setting("DATABASE_POOL_SIZE", "int", "20", "Connections that a web process keeps open.", minimum=1),
     Setting("DATABASE_POOL_OVERFLOW", "int", "30", "Connections it may open beyond these.", minimum=0),
     Setting("DATABASE_POOL_TIMEOUT", "int", "4", "Seconds to wait for a free one before answering 503.", minimum=1),

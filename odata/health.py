@@ -82,10 +82,12 @@ def applied_migrations() -> set[tuple[str, str]]:
     that is gone, for longer than a health check can.
     """
     params: dict[str, Any] = connection.get_connection_params()
-    params |= {"connect_timeout": DATABASE_DEADLINE, "options": f"-c statement_timeout={DATABASE_DEADLINE}s"}
+    params |= {"connect_timeout": DATABASE_DEADLINE}
     for ours in ("context", "cursor_factory", "prepare_threshold"):
         params.pop(ours, None)
-    with psycopg.connect(**params, autocommit=True) as database:
+    with psycopg.connect(**params) as database:
+        # Not as a parameter of the connection, which a pooler refuses.
+        database.execute(f"SET LOCAL statement_timeout = '{DATABASE_DEADLINE}s'")
         return set(database.execute("SELECT app, name FROM django_migrations").fetchall())
 
 

@@ -227,6 +227,13 @@ def database() -> dict[str, Any]:
     except SettingError as problem:
         SETTING_PROBLEMS.append(problem)
         config = database_config(PLACES.database_url)
+    pooled = PROCESS in ("web", "live") and bool(ENV["DATABASE_POOLER_URL"])
+    if pooled:
+        try:
+            config = database_config(ENV["DATABASE_POOLER_URL"], "DATABASE_POOLER_URL")
+        except SettingError as problem:
+            SETTING_PROBLEMS.append(problem)
+        config["DISABLE_SERVER_SIDE_CURSORS"] = True  # one would outlive the transaction it was opened in
     config["CONN_MAX_AGE"] = 0  # the pool keeps connections; under ASGI an age would leak them
     config["CONN_HEALTH_CHECKS"] = True  # a pool without checks hands out dead ones after a restart
     guards = {
@@ -245,7 +252,8 @@ def database() -> dict[str, Any]:
             "max_size": least + ENV["DATABASE_POOL_OVERFLOW"],
             "timeout": ENV["DATABASE_POOL_TIMEOUT"],
         }
-    options["options"] = session_options(**guards)
+    if not pooled:  # there it is the pooler that gives them to its sessions: see deploy/pgbouncer.ini
+        options["options"] = session_options(**guards)
     return config
 
 

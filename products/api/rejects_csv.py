@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from products.models import Import
@@ -29,11 +28,14 @@ def rejects_csv(import_: Import, outcome: str) -> Iterator[str]:
     header = [str(name) for name in import_.header]
     ours = {index for index, name in enumerate(header) if name.strip().casefold() in (LINE, ERROR)}
     rows = import_.reported_rows.filter(outcome=outcome).order_by("line_number")
-    found = rows.values_list("line_number", "errors", "cells").iterator(chunk_size=2000)
-    lines = ([line, _reasons(errors), *_without(cells, ours)] for line, errors, cells in found)
     yield "\ufeff" + _text([[LINE, ERROR, *_without(header, ours)]])
-    while chunk := list(islice(lines, ROWS_A_CHUNK)):
-        yield _text(chunk)
+    last_line = -1
+    # Page by page: a cursor would have to outlive its transaction, which a pooler in between does not let it.
+    while page := list(
+        rows.filter(line_number__gt=last_line).values_list("line_number", "errors", "cells")[:ROWS_A_CHUNK]
+    ):
+        yield _text([line, _reasons(errors), *_without(cells, ours)] for line, errors, cells in page)
+        last_line = page[-1][0]
 
 
 def _without(cells: Sequence[str], indexes: set[int]) -> list[str]:
