@@ -26,8 +26,8 @@ from common.errors import StoreUnavailableError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PART = 16 * 1024 * 1024
-"""Bytes that are sent at a time. S3 takes 10,000 parts: a file of 160 GB."""
+PART = 5 * 1024 * 1024
+"""Bytes that are sent at a time. S3 takes none smaller and at most 10,000: files of 50 GB."""
 
 log = structlog.get_logger(__name__)
 

@@ -6,16 +6,23 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
+import requests
 import yaml
 from celery.app.utils import find_app
 from django.conf import settings
@@ -25,7 +32,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from odata.environment import SETTINGS
 from odata.processes import Process, processes
-from odata.tests.running import free_port
+from odata.tests.running import free_port, wait_until
 from products.routing import websocket_urlpatterns
 
 ROOT = settings.BASE_DIR
@@ -309,3 +316,59 @@ def test_caddy_accepts_the_file() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+class Echo(BaseHTTPRequestHandler):
+    """In the place of the web server: says by what id it was asked."""
+
+    def do_GET(self) -> None:
+        body = self.headers["X-Request-ID"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[str]:
+    """The address of a Caddy with our file, in front of an Echo."""
+    if not shutil.which("caddy"):
+        pytest.skip("there is no caddy here to ask")
+    port = free_port()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        env = os.environ | {
+            "SITE_ADDRESS": f"http://127.0.0.1:{port}",
+            "WEB_SERVER": f"127.0.0.1:{web.server_port}",
+            "LIVE_SERVER": f"127.0.0.1:{free_port()}",
+            "XDG_CONFIG_HOME": str(tmp_path),
+            "XDG_DATA_HOME": str(tmp_path),
+            "CADDY_ADMIN": f"127.0.0.1:{free_port()}",
+        }
+        command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(ROOT / "deploy" / "Caddyfile")]
+        with (tmp_path / "log").open("wb") as log:
+            caddy = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: takes_connections(port) or caddy.poll() is not None, "Caddy answers", 10)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            caddy.terminate()
+            caddy.wait(10)
+            web.shutdown()
+
+
+def takes_connections(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_caddy_names_each_request_and_leaves_a_usable_name_alone(proxy: str) -> None:
+    def asked(**headers: str) -> str:
+        return requests.get(proxy, headers=headers, timeout=5).text
+
+    assert asked(**{"X-Request-ID": "from-a-client"}) == "from-a-client"
+    assert UUID(asked()) != UUID(asked())
+    assert UUID(asked(**{"X-Request-ID": "<script>" + "x" * 60}))
