@@ -107,6 +107,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Workers and commands always use DATABASE_URL.",
         secret=True,
     ),
+    Setting(
+        "DATABASE_REPLICA_URL",
+        "str",
+        "",
+        "Streaming replica that exports are read from, as far as it has caught up with what was written before them.",
+        secret=True,
+    ),
     Setting("DATABASE_POOL_SIZE", "int", "20", "Connections that a web process keeps open.", minimum=1),
     Setting("DATABASE_POOL_OVERFLOW", "int", "30", "Connections it may open beyond these.", minimum=0),
     Setting("DATABASE_POOL_TIMEOUT", "int", "4", "Seconds to wait for a free one before answering 503.", minimum=1),

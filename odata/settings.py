@@ -259,6 +259,22 @@ def database() -> dict[str, Any]:
 
 DATABASES = {"default": database()}
 
+
+def replica() -> dict[str, Any]:
+    """For `common.replica` alone, which says what is read there; each reader has a connection of its own."""
+    config = database_config(ENV["DATABASE_REPLICA_URL"], "DATABASE_REPLICA_URL")
+    options = config.setdefault("OPTIONS", {})
+    guards = {"client_connection_check_interval": "5s", "lock_timeout": "5s", "default_transaction_read_only": "on"}
+    options |= {"connect_timeout": 3, "application_name": f"odata-{PROCESS}", "options": session_options(**guards)}
+    return config
+
+
+if ENV["DATABASE_REPLICA_URL"]:
+    try:
+        DATABASES["replica"] = replica()
+    except SettingError as problem:
+        SETTING_PROBLEMS.append(problem)
+
 # --- Valkey or Redis ---------------------------------------------------------------------------
 
 
