@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery import Celery
-from celery.signals import setup_logging, worker_shutting_down
+from celery import Celery, Task
+from celery.signals import beat_init, setup_logging, task_postrun, worker_ready, worker_shutting_down
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 from common.stopping import ask_to_stop
@@ -28,3 +28,20 @@ def use_our_logging(**kwargs: Any) -> None:
 def tell_running_tasks(**kwargs: Any) -> None:
     """SIGTERM lets running tasks end: long ones do so at their next good place."""
     ask_to_stop()
+
+
+@worker_ready.connect
+@beat_init.connect
+def give_signs_of_life(**kwargs: Any) -> None:
+    """`manage.py doctor` sees by them which processes run."""
+    from odata import alive
+
+    alive.keep_saying_so(os.environ.get("ODATA_PROCESS", "command"))
+
+
+@task_postrun.connect
+def note_end(sender: Task, retval: Any = None, **kwargs: Any) -> None:
+    """A sweep that fails every time is seen by nobody else."""
+    from odata import alive
+
+    alive.note_end(sender.name, error=type(retval).__name__ if isinstance(retval, Exception) else "")

@@ -78,15 +78,21 @@ ANSWERS = Check(OK, "PostgreSQL answers.")
 def applied_migrations() -> set[tuple[str, str]]:
     """The migrations that the database has, as (app, name).
 
-    Asked over a connection of its own: all those of the pool may be busy, or waiting for a server
-    that is gone, for longer than a health check can.
+    Raises psycopg.Error.
+    """
+    with own_connection() as database:
+        return set(database.execute("SELECT app, name FROM django_migrations").fetchall())
+
+
+def own_connection() -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection for one look: all those of the pool may be busy, or waiting for a server that is gone, for
+    longer than a health check can. Raises psycopg.Error.
     """
     params: dict[str, Any] = connection.get_connection_params()
     params |= {"connect_timeout": DATABASE_DEADLINE, "options": f"-c statement_timeout={DATABASE_DEADLINE}s"}
     for ours in ("context", "cursor_factory", "prepare_threshold"):
         params.pop(ours, None)
-    with psycopg.connect(**params, autocommit=True) as database:
-        return set(database.execute("SELECT app, name FROM django_migrations").fetchall())
+    return psycopg.connect(**params, autocommit=True)
 
 
 @cache
