@@ -30,6 +30,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("WEB_THREADS", "int", "32", "Requests that one web process works on at a time.", minimum=1),
     Setting("WEB_WORKERS", "int", "1", "Web processes.", minimum=1),
+    Setting(
+        "DRAIN_SECONDS",
+        "int",
+        "0",
+        "How long a web server that is told to stop goes on serving, while /readyz already says 503: longer than a "
+        "load balancer takes to notice.",
+        minimum=0,
+        maximum=300,
+    ),
     Setting("LIVE_SOCKETS_PER_USER", "int", "100", "WebSockets that one person may have open at a time.", minimum=1),
     # Django
     Setting(

@@ -31,6 +31,7 @@ from redis.retry import Retry
 from common.explain import Problem
 from common.middleware import forget_unknown_user
 from common.problems import problem_response
+from common.stopping import stopping
 
 log = structlog.get_logger(__name__)
 
@@ -177,8 +178,11 @@ def livez(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 if requests can be served, with what is degraded; 503 if not."""
+    """200 if requests can be served, with what is degraded; 503 if not, or if this server is about to stop."""
     forget_unknown_user(request)
+    if stopping():
+        sentence = "This server is about to stop: send requests to another one."
+        return problem_response(request, Problem(503, "draining", "Draining", sentence, (), {"Retry-After": "5"}))
     found = check_all()
     checks = {name: check._asdict() for name, check in found.items()}
     states = {check.state for check in found.values()}
