@@ -18,14 +18,14 @@ from django.conf import settings  # noqa: E402
 
 from products.routing import websocket_urlpatterns  # noqa: E402
 
-SERVICE_RESTART = 1012
+RESTARTS = 4503
+"""Close code, as HTTP's 503. WebSockets have 1012 for it, which autobahn lets no application send."""
 FAREWELL_SECONDS = 0.5
 """How long the last words may take out of the process. Twisted drops what is not sent by then."""
 
 
 class ClosesOnStop:
-    """Tells every open socket, before the server stops, that it may come back: close code 1012, "service restart"
-    (IANA's registry of WebSocket close codes)."""
+    """Tells every open socket, before the server stops, that it may come back."""
 
     def __init__(self, application: Any) -> None:
         self.application = application
@@ -40,7 +40,7 @@ class ClosesOnStop:
 
     async def close_all(self) -> None:
         for send in tuple(self.open):  # one after the other, in one go: the consumers are ended right after
-            await send({"type": "websocket.close", "code": SERVICE_RESTART})
+            await send({"type": "websocket.close", "code": RESTARTS})
         await asyncio.sleep(FAREWELL_SECONDS)
 
 
@@ -62,10 +62,11 @@ if settings.PROCESS == "live":
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
+    def farewell() -> Any:
+        return Deferred.fromFuture(asyncio.get_event_loop().create_task(sockets.close_all()))
+
     # Before daphne's own trigger, which ends the consumers without a word to the browsers.
-    reactor.addSystemEventTrigger(  # type: ignore[attr-defined]
-        "before", "shutdown", lambda: Deferred.fromFuture(asyncio.get_event_loop().create_task(sockets.close_all()))
-    )
+    reactor.addSystemEventTrigger("before", "shutdown", farewell)  # type: ignore[arg-type]
 
 application = ProtocolTypeRouter(
     {"http": only_livez if settings.PROCESS == "live" else django_application, "websocket": sockets}

@@ -15,11 +15,11 @@ from typing import Any
 os.environ.setdefault("ODATA_PROCESS", "web")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
-import granian.cli  # noqa: E402
-from django.conf import settings  # noqa: E402
-from granian.server.mp import MPServer  # noqa: E402
+import granian.cli
+from django.conf import settings
+from granian.server.mp import MPServer
 
-from common.stopping import ask_to_stop, stopping  # noqa: E402
+from common.stopping import ask_to_stop, stopping
 
 
 class DrainingServer(MPServer):

@@ -169,7 +169,7 @@ async def test_told_to_stop_it_tells_the_sockets_to_come_back(
 
         code = await asyncio.to_thread(live.stop)
 
-        assert await close_code(first) == await close_code(second) == 1012
+        assert await close_code(first) == await close_code(second) == 4503
         assert code == 0
 
 
