@@ -7,13 +7,21 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.signals import beat_init, setup_logging, task_postrun, worker_ready, worker_shutting_down
+from django.db import InterfaceError, OperationalError
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 from common.stopping import ask_to_stop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
-app = Celery("odata")
+
+class ServiceTask(Task):
+    """All tasks of ours. That the database is away is one line in the log and not a traceback: the next sweep is soon."""
+
+    throws = (OperationalError, InterfaceError)
+
+
+app = Celery("odata", task_cls=ServiceTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"].add(DjangoStructLogInitStep)
