@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
 
 class ServiceTask(Task):
-    """All tasks of ours. That the database is away is one line in the log and not a traceback: the next sweep is soon."""
+    """All tasks of ours. A database that is away is one line in the log, not a traceback: the next sweep is soon."""
 
     throws = (OperationalError, InterfaceError)
 

@@ -44,7 +44,7 @@ AREAS: dict[str, tuple[Callable[[], Iterator[Finding]], ...]] = {
     "PostgreSQL": (postgres.server, postgres.session),
     "Valkey": (valkey.server,),
     "Processes": (running.processes, running.schedule, running.live),
-    "Imports and webhooks": (running.queues, running.imports, running.webhooks),
+    "Imports and webhooks": (running.queues, running.imports, running.webhooks, running.webhook_secrets),
 }
 
 UNKNOWN_WITHOUT_POSTGRES = error("unknown", "Not known while PostgreSQL does not answer.", "See PostgreSQL.")

@@ -19,6 +19,7 @@ from django.conf import settings
 from odata import alive, health
 from odata.addresses import local_host, public_address
 from odata.doctor.finding import Finding, error, ok, warning
+from webhooks.secrets import UnreadableSecretError, unseal
 
 NEEDED = {
     "worker-imports": "imports wait",
@@ -55,6 +56,7 @@ BACKLOG = """
      WHERE state.open_until IS NULL AND due_at <= now()
 """
 """Deliveries that are due, to endpoints that are on and have not failed, and how late the oldest is."""
+SECRETS = "SELECT sealed FROM webhooks_endpointsecret WHERE expires_at IS NULL ORDER BY id DESC LIMIT 1000"
 TROUBLE = """
     SELECT count(*) FILTER (WHERE endpoint.enabled),
            count(*) FILTER (WHERE endpoint.enabled AND state.open_until IS NOT NULL),
@@ -204,6 +206,30 @@ def webhooks() -> Iterator[Finding]:
         yield warning("webhook_endpoints", sentence, "See them in the admin, under Webhook endpoints.")
     if off:
         yield ok("webhooks_off", f"{off} webhook endpoints are off.")
+
+
+def webhook_secrets() -> Iterator[Finding]:
+    """Whether the keys are those that the database was written with, as they are not after a restore without them."""
+    with health.own_connection() as database:
+        sealed = [text for (text,) in database.execute(SECRETS).fetchall()]
+    unreadable = sum(not _can_be_read(text) for text in sealed)
+    if unreadable:
+        yield error(
+            "webhook_secrets",
+            f"{unreadable:,} of {len(sealed):,} webhook secrets can't be decrypted: their webhooks can't be signed.",
+            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or give "
+            "these endpoints new secrets.",
+        )
+    else:
+        yield ok("webhook_secrets", f"All {len(sealed):,} webhook secrets can be decrypted.")
+
+
+def _can_be_read(sealed: str) -> bool:
+    try:
+        unseal(sealed)
+    except UnreadableSecretError:
+        return False
+    return True
 
 
 def _ago(at: float) -> str:

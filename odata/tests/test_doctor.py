@@ -25,9 +25,11 @@ from accounts.models import User
 from odata import alive, doctor, health
 from odata.doctor import machine, postgres, running, valkey
 from odata.doctor.finding import Finding
+from odata.secret_key import make_fernet_key
 from odata.tasks import worker_heartbeat
 from odata.tests.running import environment, fresh_folder, manage, wait_until
 from products.models import Import
+from webhooks.secrets import seal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -292,3 +294,15 @@ def test_webhooks_that_are_late_are_a_warning() -> None:
     assert found(running.webhooks)["webhook_backlog"].sentence == (
         "1 webhook deliveries are due, the oldest for 60 minutes."
     )
+
+
+def test_keys_that_do_not_fit_the_database_are_an_error(settings: Settings) -> None:
+    from webhooks.models import EndpointSecret, WebhookEndpoint
+
+    endpoint = WebhookEndpoint.objects.create(url="https://receiver.example/", event_types=["ping"])
+    EndpointSecret.objects.create(endpoint=endpoint, kind="v1", sealed=seal("whsec_x"))
+    assert found(running.webhook_secrets)["webhook_secrets"].state == "ok"
+
+    settings.WEBHOOK_SECRET_KEYS = [make_fernet_key()]
+
+    assert "1 of 1 webhook secrets" in found(running.webhook_secrets)["webhook_secrets"].sentence
