@@ -60,6 +60,11 @@ def may_see_all_endpoints(user: User | AnonymousUser) -> bool:
     return bool(user.is_authenticated and user.has_perm("webhooks.view_webhookendpoint"))
 
 
+def may_examine_service(user: User | AnonymousUser) -> bool:
+    """Those who may read the audit log may see how the service is set up: superusers, and the role admin."""
+    return bool(user.is_authenticated and user.has_perm("accounts.view_auditentry"))
+
+
 def person(request: Request | HttpRequest) -> User:
     """Who asks. Permissions let nobody through to an action who is not known."""
     return cast("User", request.user)

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
+import structlog
+from django.db import connection, transaction
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts.models import AuditEntry
 from common import request_ids
@@ -71,3 +75,14 @@ def record(
 def record_request(request: HttpRequest, action: str, object: Model | str | None = None, **details: Any) -> AuditEntry:  # noqa: A002
     """The same for the person who sent this request."""
     return record(request.user, action, object, details, ip=client_ip(request))
+
+
+@transaction.atomic
+def prune(days: int) -> int:
+    """Remove the entries that are older than so many days, and note that; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL odata.prune_audit = 'on'")
+        removed, _ = AuditEntry.objects.filter(at__lt=timezone.now() - timedelta(days=days)).delete()
+        cursor.execute("SET LOCAL odata.prune_audit = 'off'")
+    record(None, "audit.pruned", details={"older_than_days": days, "entries": removed})
+    return removed

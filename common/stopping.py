@@ -1,10 +1,10 @@
-"""Whether this worker has been asked to stop: long tasks look here between two steps."""
+"""Whether this worker, or web server, has been asked to stop: long tasks look here between two steps, `/readyz` too."""
 
 from __future__ import annotations
 
 import multiprocessing
 
-# One flag for a worker and the children that it forks, which alone run tasks and are told of no signal.
+# One flag for a process and the children that it forks, which alone run tasks or requests and are told of no signal.
 _asked = multiprocessing.get_context("fork").Event()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils import timezone
 
 SUBJECTS = {
     "Catalogue": ("products.Product", "products.ProductChange"),
@@ -74,12 +77,14 @@ class CatalogueAdminSite(admin.AdminSite):
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         apps = context["available_apps"]
-        return {**context, "subjects": by_subject(apps), "quick_links": self.quick_links(request)}
+        shown = {"subjects": by_subject(apps), "quick_links": self.quick_links(request)}
+        return {**context, **shown, "may_examine": may_examine(request.user)}
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         own = [
             path("palette.json", self.admin_view(self.palette_view), name="palette"),
             path("running/", self.admin_view(self.running_view), name="running"),
+            path("doctor/", self.admin_view(self.doctor_view), name="doctor"),
         ]
         return [*own, *super().get_urls()]
 
@@ -98,11 +103,33 @@ class CatalogueAdminSite(admin.AdminSite):
         shown = running_imports(request.user) if may_see_imports(request.user) else {}
         return TemplateResponse(request, "admin/running.html", shown)
 
+    def doctor_view(self, request: HttpRequest) -> HttpResponse:
+        """What `manage.py doctor` says, as seen from this web process."""
+        from odata import doctor
+
+        if not may_examine(request.user):
+            raise PermissionDenied("Only administrators may look at how the service is set up.")
+        began = time.monotonic()
+        sections = doctor.examine()
+        findings = [finding for section in sections for finding in section.findings]
+        shown = {
+            "title": "Doctor",
+            "sections": sorted(sections, key=lambda section: -doctor.STATES.index(section.state)),
+            "state": doctor.worst(findings),
+            "counts": Counter(finding.state for finding in findings),
+            "looked_at": timezone.now(),
+            "took": time.monotonic() - began,
+            "is_doctor": True,
+        }
+        return TemplateResponse(request, "admin/doctor.html", {**self.each_context(request), **shown})
+
     def palette_view(self, request: HttpRequest) -> HttpResponse:
         """`?q=`: what the palette lists, as JSON."""
         from products.admin.palette import entries_of, palette
 
         actions = [("Dashboard", reverse("admin:index")), *self.quick_links(request)]
+        if may_examine(request.user):
+            actions.append(("Doctor: how the service is", reverse("admin:doctor")))
         if request.user.is_authenticated and request.user.has_usable_password():
             actions.append(("Change your password", reverse("admin:password_change")))
         return JsonResponse(palette(request, entries_of(by_subject(self.get_app_list(request)), actions)))
@@ -116,6 +143,12 @@ class CatalogueAdminSite(admin.AdminSite):
             ("Add a product", "admin:products_product_add", "products.add_product"),
         ]
         return [(label, reverse(name)) for label, name, permission in links if request.user.has_perm(permission)]
+
+
+def may_examine(user: Any) -> bool:
+    from accounts.access import may_examine_service
+
+    return may_examine_service(user)
 
 
 def by_subject(apps: list[Any]) -> list[dict[str, Any]]:

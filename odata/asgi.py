@@ -1,5 +1,6 @@
 """The live process: WebSockets (`daphne odata.asgi:application`); also all of it under runserver."""
 
+import asyncio
 import os
 
 os.environ.setdefault("ODATA_PROCESS", "live")
@@ -17,6 +18,31 @@ from django.conf import settings  # noqa: E402
 
 from products.routing import websocket_urlpatterns  # noqa: E402
 
+RESTARTS = 4503
+"""Close code, as HTTP's 503. WebSockets have 1012 for it, which autobahn lets no application send."""
+FAREWELL_SECONDS = 0.5
+"""How long the last words may take out of the process. Twisted drops what is not sent by then."""
+
+
+class ClosesOnStop:
+    """Tells every open socket, before the server stops, that it may come back."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+        self.open: set[Any] = set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.open.add(send)
+        try:
+            await self.application(scope, receive, send)
+        finally:
+            self.open.discard(send)
+
+    async def close_all(self) -> None:
+        for send in tuple(self.open):  # one after the other, in one go: the consumers are ended right after
+            await send({"type": "websocket.close", "code": RESTARTS})
+        await asyncio.sleep(FAREWELL_SECONDS)
+
 
 async def only_livez(scope: Any, receive: Any, send: Any) -> None:
     """What the live process says over HTTP: that it lives.
@@ -31,9 +57,17 @@ async def only_livez(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else text})
 
 
+sockets = ClosesOnStop(URLRouter(websocket_urlpatterns))
+if settings.PROCESS == "live":
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+
+    def farewell() -> Any:
+        return Deferred.fromFuture(asyncio.get_event_loop().create_task(sockets.close_all()))
+
+    # Before daphne's own trigger, which ends the consumers without a word to the browsers.
+    reactor.addSystemEventTrigger("before", "shutdown", farewell)  # type: ignore[arg-type]
+
 application = ProtocolTypeRouter(
-    {
-        "http": only_livez if settings.PROCESS == "live" else django_application,
-        "websocket": URLRouter(websocket_urlpatterns),
-    }
+    {"http": only_livez if settings.PROCESS == "live" else django_application, "websocket": sockets}
 )

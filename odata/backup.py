@@ -2,8 +2,9 @@
 
 A tar: `manifest.json` first (versions, what is in it), then `database.dump` (pg_dump's custom format),
 then `files/...`, then `checksums.json` (SHA-256 of each). Everything is streamed: memory stays flat,
-whatever the size. The secret key is left out: who holds a backup must not be able to sign sessions
-with it. Keep `ODATA_HOME/secret_key`, or SECRET_KEY, at another place.
+whatever the size. The keys are left out: who holds a backup must not be able to sign sessions with it, nor to
+read the secrets of webhooks. Keep `ODATA_HOME/secret_key` and `ODATA_HOME/webhook_secret_keys`, or SECRET_KEY
+and WEBHOOK_SECRET_KEYS, at another place.
 """
 
 from __future__ import annotations

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_shutting_down
+from celery import Celery, Task
+from celery.signals import (
+    beat_init,
+    setup_logging,
+    task_postrun,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 from common.stopping import ask_to_stop
@@ -15,7 +24,14 @@ from odata import observability
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "odata.settings")
 
-app = Celery("odata")
+
+class ServiceTask(Task):
+    """All tasks of ours. A database that is away is one line in the log, not a traceback: the next sweep is soon."""
+
+    throws = (OperationalError, InterfaceError)
+
+
+app = Celery("odata", task_cls=ServiceTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"].add(DjangoStructLogInitStep)
@@ -38,3 +54,20 @@ def trace_tasks(**kwargs: Any) -> None:
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         observability.trace_requests(settings.OTEL_EXPORTER_OTLP_ENDPOINT, settings.PROCESS)
         worker_process_shutdown.connect(lambda **kwargs: observability.flush(), weak=False)
+
+
+@worker_ready.connect
+@beat_init.connect
+def give_signs_of_life(**kwargs: Any) -> None:
+    """`manage.py doctor` sees by them which processes run."""
+    from odata import alive
+
+    alive.keep_saying_so(os.environ.get("ODATA_PROCESS", "command"))
+
+
+@task_postrun.connect
+def note_end(sender: Task, retval: Any = None, **kwargs: Any) -> None:
+    """A sweep that fails every time is seen by nobody else."""
+    from odata import alive
+
+    alive.note_end(sender.name, error=type(retval).__name__ if isinstance(retval, Exception) else "")

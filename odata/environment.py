@@ -30,6 +30,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("WEB_THREADS", "int", "32", "Requests that one web process works on at a time.", minimum=1),
     Setting("WEB_WORKERS", "int", "1", "Web processes.", minimum=1),
+    Setting(
+        "DRAIN_SECONDS",
+        "int",
+        "0",
+        "How long a web server that is told to stop goes on serving, while /readyz already says 503: longer than a "
+        "load balancer takes to notice.",
+        minimum=0,
+        maximum=300,
+    ),
     Setting("LIVE_SOCKETS_PER_USER", "int", "100", "WebSockets that one person may have open at a time.", minimum=1),
     # Django
     Setting(
@@ -182,6 +191,29 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("IMPORT_SWEEP_SECONDS", "int", "5", "How often overdue imports are looked for.", minimum=1),
     Setting("IMPORT_CHECK_HOURS", "int", "72", "How long a checked file waits for a decision.", minimum=1),
     Setting("UPLOAD_EXPIRY_HOURS", "int", "24", "How long an unfinished upload is kept.", minimum=1),
+    Setting(
+        "IMPORT_FILE_DAYS",
+        "int",
+        "90",
+        "How many days the file of an import that has ended is kept, and with it the rows that were rejected, "
+        "duplicate or repaired. An undo needs neither. 0: for ever.",
+        minimum=0,
+    ),
+    Setting(
+        "IMPORT_DAYS",
+        "int",
+        "0",
+        "How many days imports that failed, were cancelled or changed nothing are listed. Those that changed something "
+        "stay. 0: for ever.",
+        minimum=0,
+    ),
+    Setting(
+        "AUDIT_DAYS",
+        "int",
+        "0",
+        "How many days the audit log goes back. 0: for ever.",
+        minimum=0,
+    ),
     # webhooks
     Setting(
         "WEBHOOK_RETENTION_DAYS",

@@ -31,6 +31,7 @@ from redis.retry import Retry
 from common.explain import Problem
 from common.middleware import forget_unknown_user
 from common.problems import problem_response
+from common.stopping import stopping
 
 log = structlog.get_logger(__name__)
 
@@ -78,17 +79,24 @@ ANSWERS = Check(OK, "PostgreSQL answers.")
 def applied_migrations() -> set[tuple[str, str]]:
     """The migrations that the database has, as (app, name).
 
-    Asked over a connection of its own: all those of the pool may be busy, or waiting for a server
-    that is gone, for longer than a health check can.
+    Raises psycopg.Error.
+    """
+    with own_connection() as database:
+        return set(database.execute("SELECT app, name FROM django_migrations").fetchall())
+
+
+def own_connection() -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection for one look: all those of the pool may be busy, or waiting for a server that is gone, for
+    longer than a health check can. Raises psycopg.Error.
     """
     params: dict[str, Any] = connection.get_connection_params()
     params |= {"connect_timeout": DATABASE_DEADLINE}
     for ours in ("context", "cursor_factory", "prepare_threshold"):
         params.pop(ours, None)
-    with psycopg.connect(**params) as database:
-        # Not as a parameter of the connection, which a pooler refuses.
-        database.execute(f"SET LOCAL statement_timeout = '{DATABASE_DEADLINE}s'")
-        return set(database.execute("SELECT app, name FROM django_migrations").fetchall())
+    database = psycopg.connect(**params)
+    # Not as a parameter of the connection, which a pooler refuses; it lasts as long as the transaction of the look.
+    database.execute(f"SET LOCAL statement_timeout = '{DATABASE_DEADLINE}s'")
+    return database
 
 
 @cache
@@ -173,8 +181,11 @@ def livez(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 if requests can be served, with what is degraded; 503 if not."""
+    """200 if requests can be served, with what is degraded; 503 if not, or if this server is about to stop."""
     forget_unknown_user(request)
+    if stopping():
+        sentence = "This server is about to stop: send requests to another one."
+        return problem_response(request, Problem(503, "draining", "Draining", sentence, (), {"Retry-After": "5"}))
     found = check_all()
     checks = {name: check._asdict() for name, check in found.items()}
     states = {check.state for check in found.values()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Any
 
 import structlog
@@ -17,7 +18,12 @@ SHARED_PROCESSORS: list[Any] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
-ROUTINE_TASKS = ("products.tasks.sweep_imports", "odata.tasks.worker_heartbeat", "webhooks.tasks.deliver")
+ROUTINE_TASKS = (
+    "products.tasks.sweep_imports",
+    "products.tasks.push_changes",
+    "odata.tasks.worker_heartbeat",
+    "webhooks.tasks.deliver",
+)
 ROUTINE_REQUESTS = ("GET /livez", "GET /readyz", "GET /metrics")
 ROUTINE_EVENTS = ("task_enqueued", "task_started", "task_succeeded", "request_started", "request_finished")
 
@@ -59,6 +65,23 @@ class WithoutRoutine(logging.Filter):
         return True
 
 
+class Seldom(logging.Filter):
+    """Lets the same message through once in so many seconds, whatever its arguments: a pool whose server is away says
+    the same for each of its connections, again and again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.said_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now - self.said_at.get(str(record.msg), -self.seconds) < self.seconds:
+            return False
+        self.said_at[str(record.msg)] = now
+        return True
+
+
 def logging_config(level: str, form: str) -> dict[str, Any]:
     """The `LOGGING` setting, and structlog set up to match. `form` is json, console or auto."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -78,7 +101,7 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"without_routine": {"()": WithoutRoutine}},
+        "filters": {"without_routine": {"()": WithoutRoutine}, "seldom": {"()": Seldom, "seconds": 10}},
         "formatters": {
             "structured": {
                 "()": structlog.stdlib.ProcessorFormatter,
@@ -98,6 +121,7 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
             "celery.worker.request": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
+            "psycopg.pool": {"filters": ["seldom"]},
             "kombu": {"level": "WARNING"},
             "channels_redis": {"level": "WARNING"},
         },

@@ -64,11 +64,17 @@ def worker(queue: str, children: int, stop_seconds: float = 30) -> Process:
 
 
 def processes(
-    *, host: str = "127.0.0.1", port: int = 8000, live_port: int = 8001, web_workers: int = 1, web_threads: int = 32
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    live_port: int = 8001,
+    web_workers: int = 1,
+    web_threads: int = 32,
+    drain_seconds: int = 0,
 ) -> tuple[Process, ...]:
     """All of them, in the order of their start."""
     web: tuple[str, ...] = (
-        "granian",
+        "odata.web",
         "--interface",
         "wsgi",
         "--host",
@@ -100,5 +106,5 @@ def processes(
         worker("webhooks", 2, stop_seconds=40),
         Process("beat", "beat", ("celery", "--quiet", "-A", "odata", "beat"), WORKERS),
         Process("live", "live", (*live, "odata.asgi:application"), SERVERS),
-        Process("web", "web", web, SERVERS),
+        Process("web", "web", web, SERVERS, stop_seconds=20 + drain_seconds),
     )

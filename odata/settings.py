@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.management.utils import get_random_secret_key
 from kombu import Queue
@@ -176,6 +177,7 @@ AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 REQUIRE_SECOND_FACTOR_FOR_STAFF = ENV["REQUIRE_SECOND_FACTOR_FOR_STAFF"]
 OTP_TOTP_ISSUER = "OData Backend"
+DRAIN_SECONDS = ENV["DRAIN_SECONDS"]
 PROXY_COUNT = ENV["PROXY_COUNT"]
 METRICS_TOKEN = ENV["METRICS_TOKEN"]
 
@@ -355,6 +357,7 @@ CELERY_BEAT_SCHEDULE = {
     # Retries come due, and nudges get lost. Each tick starts a dispatcher where one is free, if there is work.
     "deliver-webhooks": {"task": "webhooks.tasks.deliver", "schedule": 2, "options": {"expires": 4}},
     "keep-webhook-days": {"task": "webhooks.tasks.keep_days", "schedule": 3600},
+    "remove-what-is-old": {"task": "odata.tasks.remove_what_is_old", "schedule": crontab(hour="3", minute="17")},
     "worker-heartbeat": {"task": "odata.tasks.worker_heartbeat", "schedule": 10, "options": {"expires": 30}},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(ODATA_HOME / "celerybeat-schedule")
@@ -406,6 +409,9 @@ IMPORT_MAX_BYTES = ENV["IMPORT_MAX_BYTES"]
 IMPORT_LEASE_SECONDS = ENV["IMPORT_LEASE_SECONDS"]
 IMPORT_CHECK_HOURS = ENV["IMPORT_CHECK_HOURS"]
 UPLOAD_EXPIRY_HOURS = ENV["UPLOAD_EXPIRY_HOURS"]
+IMPORT_FILE_DAYS = ENV["IMPORT_FILE_DAYS"]
+IMPORT_DAYS = ENV["IMPORT_DAYS"]
+AUDIT_DAYS = ENV["AUDIT_DAYS"]
 LIVE_URL = ENV["LIVE_URL"]
 LIVE_PORT = ENV["LIVE_PORT"]
 LIVE_SOCKETS_PER_USER = ENV["LIVE_SOCKETS_PER_USER"]

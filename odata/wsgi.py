@@ -1,4 +1,4 @@
-"""The web process: all HTTP (`granian --interface wsgi odata.wsgi:application`)."""
+"""The web process: all HTTP (`python -m odata.web --interface wsgi odata.wsgi:application`)."""
 
 import gc
 import os

@@ -86,14 +86,21 @@ def import_context(request: HttpRequest, import_: Import) -> dict[str, Any]:
         "set_back": import_.rows_updated + import_.products_deactivated,
         "corrected": urlencode({name: getattr(import_, name) for name in OPTIONS_KEPT}),
         "decision": Decision.on(import_) if checked else None,
-        "causes": report.causes(import_, ReportedRow.Outcome.REJECTED) if over and import_.rows_rejected else [],
+        "causes": report.causes(import_, ReportedRow.Outcome.REJECTED)
+        if _has_rows(import_) and import_.rows_rejected
+        else [],
         "causes_of": report.ROWS_LOOKED_AT if import_.rows_rejected > report.ROWS_LOOKED_AT else 0,
-        "reports": _reports(import_) if over else [],
+        "reports": _reports(import_) if _has_rows(import_) else [],
         "changes": _changes(request, import_) if over else None,
         "related": _related(request, import_),
         "reading": Reading.of(import_) if import_.kind == Import.Kind.FILE else None,
         "options": _options(import_),
     }
+
+
+def _has_rows(import_: Import) -> bool:
+    """Whether there are reported rows to show, if there are any."""
+    return (import_.finished or import_.phase == Import.Phase.CHECKED) and import_.cleared_at is None
 
 
 def may_import(request: HttpRequest) -> bool:

@@ -18,6 +18,7 @@ from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLarg
 from products.import_page import import_context, may_import
 from products.importing import columns
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
+from products.importing.receiver import COPIES_OF_FORM, require_room
 from products.models import Import
 from products.tasks import start_import
 from products.templatetags.figures import size
@@ -46,6 +47,7 @@ def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then
         return form()
     try:
         _refuse_too_large(request)
+        require_room(int(request.META.get("CONTENT_LENGTH") or 0), copies=COPIES_OF_FORM)
         return _take(request, then)
     except ServiceError as error:
         return form(error)

@@ -104,6 +104,8 @@ ADMIN: dict[str, str] = {
     "webhooks/webhookendpoint": "view add change delete",
 }
 """The admin: what the role admin may do there with each kind of row. Nobody sees it who is not staff."""
+ADMIN_PAGES = {"/admin/doctor/": "view"}
+"""Pages of the admin that show no kind of row, and what the role admin may do there."""
 PUBLIC = {
     "livez",
     "metrics",
@@ -141,7 +143,8 @@ def as_markdown(table: list[Line], *, scopes: bool = True, refusal: str = "403")
 
 
 def admin_as_markdown() -> str:
-    rows = [_row([f"`/admin/{model}/`", may or "nothing"]) for model, may in ADMIN.items()]
+    addresses = {f"/admin/{model}/": may for model, may in ADMIN.items()} | ADMIN_PAGES
+    rows = [_row([f"`{address}`", may or "nothing"]) for address, may in addresses.items()]
     return "\n".join([_row(["address", "the role admin, as staff, may"]), "|---|---|", *rows])
 
 

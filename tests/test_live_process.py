@@ -56,8 +56,8 @@ class LiveProcess:
             time.sleep(0.05)
         raise AssertionError("the live process did not start")
 
-    def stop(self) -> None:
-        self._end(subprocess.Popen.terminate)
+    def stop(self) -> int | None:
+        return self._end(subprocess.Popen.terminate)
 
     def kill(self) -> None:
         self._end(subprocess.Popen.kill)
@@ -65,11 +65,14 @@ class LiveProcess:
     def url(self, path: str) -> str:
         return f"ws://127.0.0.1:{self.port}{path}"
 
-    def _end(self, how: Any) -> None:
-        if self._process is not None:
-            how(self._process)
-            self._process.wait(20)
-            self._process = None
+    def _end(self, how: Any) -> int | None:
+        """Its exit code; None if it had been ended before."""
+        if self._process is None:
+            return None
+        how(self._process)
+        code = self._process.wait(20)
+        self._process = None
+        return code
 
     def _environment(self) -> dict[str, str]:
         ours = urlsplit(settings.ENV["DATABASE_URL"] or settings.PLACES.database_url)
@@ -152,6 +155,22 @@ async def watch_to_the_end(url: str, headers: dict[str, str], until: float = 30)
 
 def path_of(import_: Import) -> str:
     return f"/ws/imports/{import_.pk}/"
+
+
+async def test_told_to_stop_it_tells_the_sockets_to_come_back(
+    live: LiveProcess, import_: Import, bearer: dict[str, str]
+) -> None:
+    async with (
+        connect(live.url(path_of(import_)), additional_headers=bearer) as first,
+        connect(live.url(path_of(import_)), additional_headers=bearer) as second,
+    ):
+        await next_document(first)
+        await next_document(second)
+
+        code = await asyncio.to_thread(live.stop)
+
+        assert await close_code(first) == await close_code(second) == 4503
+        assert code == 0
 
 
 async def test_it_shows_an_import_to_its_end_in_two_tabs_and_to_who_comes_late(

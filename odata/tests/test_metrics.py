@@ -101,7 +101,7 @@ def test_several_web_processes_are_added_up(tmp_path: Path) -> None:
     stale = tmp_path / "metrics" / f"{os.uname().nodename}.{2**22 + 1}"
     stale.mkdir(parents=True)
     env = environment(tmp_path, METRICS_TOKEN=TOKEN, SECRET_KEY="only-for-tests")
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "2"]
+    command = [sys.executable, "-m", "odata.web", "--interface", "wsgi", "--port", str(port), "--workers", "2"]
     process = subprocess.Popen([*command, "--log-level", "error", "odata.wsgi:application"], env=env)
 
     def answers() -> bool:

@@ -91,6 +91,16 @@ def test_other_commands_find_its_database(up: Up) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_doctor_finds_nothing_wrong_with_it(up: Up) -> None:
+    up.await_line("webhooks@")
+
+    done = manage("doctor", env=up.env)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "ok       worker-imports: 1 on " in done.stdout
+    assert "0 error, 0 warning" in done.stdout
+
+
 def test_a_second_start_says_so(up: Up) -> None:
     done = manage("up", env=environment(up.home, PORT=str(free_port()), LIVE_PORT=str(free_port())))
 

@@ -20,12 +20,13 @@ from rest_framework.request import Request
 
 from common.bodies import LengthRequiredError
 from common.errors import InvalidInputError, TooLargeError
+from products.importing.receiver import COPIES_OF_FORM, require_room
 
 CHUNK = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a multipart body may hold beside the file: the other fields and the boundaries."""
 UNNAMED = "upload.csv"
-JSON = "application/json"
+JSON, FORM = "application/json", "multipart/form-data"
 
 
 class _StreamParser(BaseParser):
@@ -46,7 +47,7 @@ class BytesParser(_StreamParser):
 def prepare(request: HttpRequest) -> None:
     """Look at a file's headers before its body.
 
-    Raises TooLargeError, LengthRequiredError, or InvalidInputError if there is no body at all.
+    Raises TooLargeError, LengthRequiredError, NoSpaceError, or InvalidInputError if there is no body at all.
     """
     if request.headers.get("Transfer-Encoding"):
         raise LengthRequiredError(
@@ -63,6 +64,8 @@ def prepare(request: HttpRequest) -> None:
             f"The body has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
             "Split the file: each part needs the header row."
         )
+    if request.content_type != JSON:  # which names a file that is here already
+        require_room(length, copies=COPIES_OF_FORM if request.content_type == FORM else 1)
 
 
 def no_file() -> InvalidInputError:

@@ -282,9 +282,15 @@ class ImportViewSet(GenericViewSet):
 def file_of_import(import_: Import) -> FileResponse:
     """The file as it was uploaded, to be saved. Raises NotFoundError if there is none (any more)."""
     if not import_.stored_file or not default_storage.exists(import_.stored_file):
-        raise NotFoundError("This import has no file, or it is not kept any more.", code="file_gone")
+        raise NotFoundError(_why_no_file(import_), code="file_gone")
     file = default_storage.open(import_.stored_file)
     return FileResponse(file, as_attachment=True, filename=import_.file_name, content_type="application/octet-stream")
+
+
+def _why_no_file(import_: Import) -> str:
+    if import_.cleared_at:
+        return f"The file was removed on {import_.cleared_at:%Y-%m-%d}, for its age. Its import is still there."
+    return "This import has no file, or it is not kept any more."
 
 
 def visible_import(request: Request, import_id: str) -> Import:

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Scope
+from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import KeysetPages
 from common.parameters import choice, refuse_unknown
@@ -26,7 +27,7 @@ from products.api.imports import ID, visible_import
 from products.api.rejects_csv import rejects_csv
 from products.api.serializers import ReportedRowDocument
 from products.importing import report
-from products.models import ReportedRow
+from products.models import Import, ReportedRow
 
 OUTCOME = OpenApiParameter(
     "outcome",
@@ -93,7 +94,7 @@ class RejectsViewSet(GenericViewSet):
     )
     def list(self, request: Request, import_id: str) -> Response:
         refuse_unknown(request, ["outcome"])
-        import_ = visible_import(request, import_id)
+        import_ = _kept(visible_import(request, import_id))
         rows = import_.reported_rows.filter(outcome=_outcome(request))
         page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
         return self.get_paginated_response([_reported(row) for row in page])
@@ -106,7 +107,7 @@ class RejectsViewSet(GenericViewSet):
     )
     def summary(self, request: Request, import_id: str) -> Response:
         refuse_unknown(request, ["outcome"])
-        import_, outcome = visible_import(request, import_id), _outcome(request)
+        import_, outcome = _kept(visible_import(request, import_id)), _outcome(request)
         total = {"rejected": import_.rows_rejected, "duplicate": import_.rows_duplicate}
         rows = total.get(outcome, import_.rows_repaired)
         causes = [asdict(cause) for cause in report.causes(import_, outcome)]
@@ -122,10 +123,20 @@ class RejectsViewSet(GenericViewSet):
     def download(self, request: Request, import_id: str) -> StreamingHttpResponse:
         refuse_unknown(request, ["outcome"])
         outcome = _outcome(request)
-        import_ = visible_import(request, import_id)
+        import_ = _kept(visible_import(request, import_id))
         response = StreamingHttpResponse(rejects_csv(import_, outcome), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = content_disposition_header(True, f"{outcome}-{_plain(import_.file_name)}.csv")
         return response
+
+
+def _kept(import_: Import) -> Import:
+    """The import, if its rows are still there. Raises NotFoundError."""
+    if import_.cleared_at:
+        raise NotFoundError(
+            "The rows of this import are not kept any more: they were removed with its file, for their age.",
+            code="rows_gone",
+        )
+    return import_
 
 
 def _outcome(request: Request) -> str:

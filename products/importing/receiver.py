@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -37,10 +38,32 @@ FOLDER = "imports"
 FAILED_FOLDER = "errors"
 """Files whose import failed, kept to be looked at."""
 LONGEST_NAME = 255
+MARGIN = 64 * 1024 * 1024
+"""Bytes that stay free on the disk when a new file is all there: the database may be on it, too."""
+COPIES_OF_FORM = 2
+"""Of a file that comes in a form: as Django put it aside, and as it is kept."""
 ORPHAN_AGE = timedelta(hours=1)
 BLOCK = 1024 * 1024
 
 logger = logging.getLogger(__name__)
+
+
+def require_room(length: int, *, copies: int = 1) -> None:
+    """Refuse a file of so many bytes that the disk has no room for, before a byte of it is read. Raises NoSpaceError.
+
+    `copies`: how many of it are on the disk for a while. A store without paths has no end that we could see.
+    """
+    try:
+        folder = Path(default_storage.path(""))
+    except NotImplementedError:
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    room = max(0, shutil.disk_usage(folder).free - MARGIN) // copies
+    if length > room:
+        raise NoSpaceError(
+            f"The file has {length:,} bytes, and this server has room for {room:,} at the moment. "
+            "Ask its operator to make some."
+        )
 
 
 def receive(

@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import logging
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -28,7 +27,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import ApiToken, User
-from common.errors import ConflictError, InvalidInputError, NoSpaceError, NotFoundError, ServiceError, TooLargeError
+from common.errors import ConflictError, InvalidInputError, NotFoundError, ServiceError, TooLargeError
 from common.ids import uuid7
 from products.importing import receiver
 from products.importing.options import ImportOptions
@@ -38,8 +37,6 @@ FOLDER = "uploads"
 """Of the file store: what there is of each upload, and who writes to it."""
 MOST_UPLOADS = 20
 """Uploads that one user may have here at a time, without those that an import has taken."""
-MARGIN = 64 * 1024 * 1024
-"""Bytes that stay free on the disk when a new upload is all there."""
 SAVE_SECONDS = 5.0
 """How often the offset is committed while bytes come in: what the death of this process costs at most."""
 SILENCE_SECONDS = 5.0
@@ -142,12 +139,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _shared():
         remove_strays()
-    free = shutil.disk_usage(path.parent).free
-    if free < length + MARGIN:
-        raise NoSpaceError(
-            f"The file has {length:,} bytes, and this server has room for {max(0, free - MARGIN):,} at the moment. "
-            "Ask its operator to make some."
-        )
+    receiver.require_room(length)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         receiver.make_durable(path)

@@ -145,6 +145,9 @@ class Import(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    cleared_at = models.DateTimeField(
+        null=True, help_text="When its file and reported rows were removed, for their age."
+    )
 
     objects = ImportQuerySet.as_manager()
 

@@ -63,7 +63,7 @@ class WebServer:
 
 
 @contextmanager
-def running(folder: Path, *more: str, port: int = 0) -> Iterator[WebServer]:
+def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iterator[WebServer]:
     """A server whose log is in `folder`, with a token of ada's, who is made if she is not there."""
     ada, _ = User.objects.get_or_create(username="ada")
     _, token = token_of(ada, "import")
@@ -71,11 +71,11 @@ def running(folder: Path, *more: str, port: int = 0) -> Iterator[WebServer]:
         free.bind(("127.0.0.1", 0))
         port = port or free.getsockname()[1]
     log = folder / "web.log"
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
+    command = [sys.executable, "-m", "odata.web", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *more, "odata.wsgi:application"],
-            env={**os.environ, "DATABASE_URL": database_url(), "DATABASE_POOL_SIZE": "1"},
+            env={**os.environ, "DATABASE_URL": database_url(), "DATABASE_POOL_SIZE": "1", **environment},
             stdout=output,
             stderr=output,
         )

@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
-from odata.tests.running import fresh_folder, manage
+from odata.embedded.servers import start_servers
+from odata.tests.running import free_port, fresh_folder, manage, wait_until
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import changes, first_file
 from tests.acceptance.service import Service
 
 
+class RealServer(Service):
+    """A machine whose PostgreSQL is one of the operator's: it is reached by TCP, with a password."""
+
+    password = "p/ss w@rd"
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.database_port = free_port()
+        self.env["DATABASE_URL"] = f"postgresql://odata:{quote(self.password, safe='')}@{self.address}/odata"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.database_port}"
+
+    def start_servers(self) -> None:
+        start_servers(self.supervisor, self.places, durable=False)
+        with super().connect() as connection:
+            connection.execute(f"ALTER ROLE odata PASSWORD '{self.password}'")
+        program = self.supervisor.children["postgres"].program
+        self.supervisor.stop("postgres")
+        with (self.places.postgres_data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 127.0.0.1/32 scram-sha-256\n")
+        more = ("-c", "listen_addresses=127.0.0.1", "-c", f"port={self.database_port}")
+        self.supervisor.start(replace(program, command=(*program.command, *more)))
+        wait_until(self.answers, "the server answers", 20)
+
+    def answers(self) -> bool:
+        with suppress(psycopg.OperationalError):
+            self.connect().close()
+            return True
+        return False
+
+    def connect(self, *, autocommit: bool = True) -> psycopg.Connection[dict[str, Any]]:
+        return psycopg.connect(self.env["DATABASE_URL"], autocommit=autocommit, row_factory=dict_row)
+
+
 @pytest.fixture
 def other() -> Iterator[Service]:
     """Another machine, with servers of its own and an empty database."""
-    from odata.embedded.servers import start_servers
-
     with fresh_folder() as folder:
-        service = Service(folder / "home")
-        start_servers(service.supervisor, service.places, durable=False)
-        (service.places.home / "tmp").mkdir(mode=0o700)
+        service = RealServer(folder / "home")
         try:
+            service.start_servers()
+            (service.places.home / "tmp").mkdir(mode=0o700)
             yield service
         finally:
             service.stop_all()
@@ -45,9 +87,8 @@ def refusal(service: Service, *arguments: str) -> str:
 
 
 def environment(service: Service) -> dict[str, str]:
-    import os
-
-    return {**os.environ, **service.env}
+    embedded = {} if isinstance(service, RealServer) else {"DATABASE_URL": "", "REDIS_URL": ""}
+    return {**os.environ, **service.env, **embedded}
 
 
 def test_a_backup_is_restored_elsewhere_and_back_and_its_import_can_be_undone(

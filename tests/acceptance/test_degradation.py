@@ -32,6 +32,48 @@ def test_without_the_queue_reads_writes_uploads_and_progress_go_on(service: Serv
     assert_whole(service)
 
 
+def test_without_the_queue_products_are_edited_by_api_and_in_the_admin(service: Service) -> None:
+    service.import_(first_file())
+    sku = service.get("/api/v1/products/").json()["results"][0]["sku"]
+    admin = session_of_ada(service)
+    form = {"sku": "BY-HAND", "name": "Made by hand", "description": "", "status": "active", "attributes": "{}"}
+    service.stop("valkey")
+    try:
+        began = time.monotonic()
+        edited = requests.patch(
+            f"{service.url}/api/v1/products/{sku}/", json={"name": "Edited"}, headers=service.headers, timeout=30
+        )
+        by_hand = send(admin, f"{service.url}/admin/products/product/add/", form)
+        took = time.monotonic() - began
+    finally:
+        service.start_valkey()
+
+    assert (edited.status_code, edited.json()["name"]) == (200, "Edited")
+    assert by_hand.status_code == 302, by_hand.text
+    assert service.get("/api/v1/products/BY-HAND/").json()["name"] == "Made by hand"
+    assert took < 10
+
+
+def session_of_ada(service: Service) -> requests.Session:
+    """A browser in which she has logged in."""
+    session = requests.Session()
+    answer = send(session, f"{service.url}/login/", {"username": "ada", "password": "correct horse battery"})
+    assert answer.status_code == 302, answer.text
+    return session
+
+
+def send(session: requests.Session, url: str, form: dict[str, str]) -> requests.Response:
+    """Open the page with the form, and send it."""
+    session.get(url, timeout=30)
+    fields = {**form, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
+    return session.post(url, data=fields, headers={"Referer": url}, timeout=30, allow_redirects=False)
+
+
+def lines(service: Service, text: str) -> list[str]:
+    """What the processes have said with this in it."""
+    return [line for line in tuple(service.log) if text in line]
+
+
 def test_without_the_database_requests_are_refused_quickly_and_served_again_when_it_is_back(service: Service) -> None:
     service.import_(first_file())
     service.stop("postgres")
@@ -44,6 +86,9 @@ def test_without_the_database_requests_are_refused_quickly_and_served_again_when
             assert int(answer.headers["Retry-After"]) > 0
             assert answer.json()["code"] in ("database_unavailable", "not_ready", "unavailable"), answer.text
         assert requests.get(f"{service.url}/livez", timeout=5).status_code == 200
+        wait_until(lambda: lines(service, "task_failed"), "a sweep says that it failed", 20)
+        assert not lines(service, "Traceback"), lines(service, "Traceback")[0]
+        assert len(lines(service, "error connecting in")) < 10
     finally:
         service.make_whole()
 

@@ -13,7 +13,7 @@ from odata.management.embedded_database import database
 
 
 class Command(BaseCommand):
-    help = "Back the service up to one file: database and uploaded files, but not the secret key."
+    help = "Back the service up to one file: database and uploaded files, but not the keys."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="where to write it; must not be there yet")
@@ -29,4 +29,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{options['file']}: {made['bytes'] / 1e6:,.1f} MB, the database and {made['files']:,} files."
         )
-        self.stdout.write("The secret key is not in it: keep ODATA_HOME/secret_key, or SECRET_KEY, at another place.")
+        self.stdout.write(
+            "The keys are not in it. Keep ODATA_HOME/secret_key and ODATA_HOME/webhook_secret_keys, or SECRET_KEY and "
+            "WEBHOOK_SECRET_KEYS, at another place: without the latter all webhooks need new secrets."
+        )

@@ -130,6 +130,7 @@ class Command(BaseCommand):
             live_port=settings.LIVE_PORT,
             web_workers=env["WEB_WORKERS"],
             web_threads=env["WEB_THREADS"],
+            drain_seconds=env["DRAIN_SECONDS"],
         ):
             self.supervisor.start(process.program(settings.BASE_DIR, common))
         await_ready(self.supervisor.children["web"], web_answers, seconds=READY_SECONDS)
