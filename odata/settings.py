@@ -85,10 +85,13 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "odata.request_metrics.LatencyMiddleware",
+    # What gives headers to answers comes first: those of all that follow have them, refusals and static files too.
+    "odata.headers.AnswerHeadersMiddleware",
+    "odata.csp.LiveServerCSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "odata.csp.LiveServerCSPMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
@@ -98,7 +101,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
