@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 
 
@@ -17,9 +16,9 @@ class AnswerHeadersMiddleware(SecurityMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         """Nothing: leading to HTTPS is left to Django's own."""
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """What says nothing else about caches is kept by none: it is somebody's, or an error that passes."""
-        answer: HttpResponseBase = super().process_response(request, response)
+        answer = super().process_response(request, response)
         answer.headers.setdefault("Cache-Control", "no-store")
         return answer
 

@@ -91,7 +91,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "common.log_hygiene.RequestLogMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
@@ -142,6 +142,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 # Multipart uploads on their way; not the system's folder, which may be memory.
 FILE_UPLOAD_TEMP_DIR = ODATA_HOME / "uploads"
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]

@@ -54,7 +54,7 @@ class Recorder(Client):
         self.answers: list[Any] = []
 
     def request(self, **request: Any) -> Any:
-        answer = super().request(**request)
+        answer: Any = super().request(**request)
         self.answers.append(answer)
         if answer.streaming:
             for _ in answer.streaming_content:  # to its end, or it would be left open
