@@ -64,8 +64,6 @@ INSTALLED_APPS = [
     "products",
     "axes",
     "django_otp",
-    "django_otp.plugins.otp_totp",
-    "django_otp.plugins.otp_static",
     "odata.admin_site.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -15,8 +15,8 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from accounts.devices import Authenticator
 from accounts.models import User
 
 pytestmark = pytest.mark.django_db
@@ -51,10 +51,10 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return runs
 
 
-def attempt(username: str, hashes: list[str], password: str = "wrong", client: Client | None = None) -> Attempt:
+def attempt(username: str, hashes: list[str], password: str = "wrong") -> Attempt:  # noqa: S107
     hashes.clear()
     with CaptureQueriesContext(connection) as queries:
-        answer = (client or Client()).post("/login/", {"username": username, "password": password})
+        answer = Client().post("/login/", {"username": username, "password": password})
     page = re.sub(r'value="\w{64}"', "", answer.content.decode()).replace(username, "NAME")
     statements = [re.sub(r"'[^']*'|\d+", "?", query["sql"]) for query in queries]
     told = {name: value for name, value in answer.headers.items() if name not in ("X-Request-ID", "Expires")}
@@ -62,7 +62,7 @@ def attempt(username: str, hashes: list[str], password: str = "wrong", client: C
 
 
 def with_second_factor(user: User) -> None:
-    TOTPDevice.objects.create(user=user, confirmed=True)
+    Authenticator.objects.create(user=user, confirmed=True)
 
 
 PEOPLE: dict[str, Callable[[User], Any]] = {

@@ -103,7 +103,7 @@ def set_a_second_factor_up(browser: Browser) -> None:
     key = base64.b32decode(secret[1])
     code = f"{totp(key):06d}"
     done = browser.form(page, act="confirm", code=code)
-    recovery = re.findall(r"<li><code>(\w+)</code>", done.text)
+    recovery = re.findall(r"<li><code>([\w-]+)</code>", done.text)
     assert len(recovery) == 10
     browser.canaries |= {"totp secret": secret[1], "totp key": key.hex(), "totp code": code}
     browser.canaries |= {f"recovery code {each}": each for each in recovery}
