@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from accounts.tickets import issue_ticket, redeem_ticket
 pytestmark = pytest.mark.django_db
 Import: Any = apps.get_model("products.Import")
 PASSWORD = "correct horse battery"
+DOCS = Path(__file__).parents[2] / "docs" / "access.md"
 
 
 @pytest.fixture
@@ -325,6 +328,32 @@ def test_the_audit_log_is_append_only(alice: User, statement: str) -> None:
         cursor.execute("ALTER TABLE accounts_auditentry ENABLE TRIGGER audit_never_truncated")
 
     with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert AuditEntry.objects.get(pk=entry.pk).action == "token.issued"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE accounts_auditentry SET action = 'nothing'",
+        "DELETE FROM accounts_auditentry",
+        "TRUNCATE accounts_auditentry",
+        "ALTER TABLE accounts_auditentry DISABLE TRIGGER ALL",
+        "DROP TABLE accounts_auditentry",
+        "DROP TRIGGER audit_never_changed ON accounts_auditentry",
+        "CREATE OR REPLACE FUNCTION accounts_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+    ],
+)
+def test_with_the_documented_roles_the_service_s_own_can_only_append(alice: User, statement: str) -> None:
+    (recipe,) = re.findall(r"```sql\n(CREATE ROLE.*?)```", DOCS.read_text(), re.DOTALL)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE the_service; ALTER FUNCTION accounts_audit_is_append_only OWNER TO the_service")
+        cursor.execute(recipe.replace("odata_owner", "the_owner").replace("TO odata;", "TO the_service;"))
+        cursor.execute("SET LOCAL ROLE the_service; SET LOCAL odata.prune_audit = 'on'")
+    entry = audit.record(alice, "token.issued", "7")
+
+    with pytest.raises(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
 
     assert AuditEntry.objects.get(pk=entry.pk).action == "token.issued"
