@@ -258,6 +258,14 @@ def test_the_live_server_gives_its_sentences_the_same_headers(up: Up) -> None:
     assert [lacks(answer) for answer in answers] == [[], []]
 
 
+def test_its_processes_write_below_its_home_alone(up: Up) -> None:
+    """So that all else may be read-only: its code above all."""
+    opened = {file.path for process in up.children() for file in process.open_files() if file.mode != "r"}
+
+    assert opened
+    assert [path for path in opened if not path.startswith((f"{up.home}/", "/dev/", "/memfd:"))] == []
+
+
 def test_a_revoked_token_opens_nothing_from_then_on(up: Up) -> None:
     browser = Browser(up)
     assert browser.log_in().status_code == 302

@@ -1,9 +1,10 @@
 """The rows that were not applied, as a file to correct and upload as it is.
 
 Each row keeps its cells as they were, so that correcting the file needs nothing but what was wrong.
-Two columns come first: `_line`, the row's line in the file it came from, and `_error`, what is wrong with it. They are no columns of a product, so an import ignores them. They are first
-because a row may have too few or too many cells: behind these, they would slip under a wrong
-header, and a row filled up to the right length would pass as correct without anybody having looked.
+Two columns come first: `_line`, the row's line in the file it came from, and `_error`, what is wrong with it.
+They are no columns of a product, so an import ignores them. They are first because a row may have too few or
+too many cells: behind these, they would slip under a wrong header, and a row filled up to the right length
+would pass as correct without anybody having looked.
 
 Cells that a spreadsheet would take for a formula get an apostrophe, which an import takes off again: such
 files come from strangers, and are opened where a formula could do harm. The byte order mark tells Excel
