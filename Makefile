@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=catalogue.example.com LIVE_URL=same-origin ODATA_HOME=$(VENV)/lint-home \
 	SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH
 
-.PHONY: help run test lint bench lock clean
+.PHONY: help run test lint audit bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the chores
@@ -26,6 +26,11 @@ lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for prod
 	$(VENV)/bin/lint-imports
 	$(PRODUCTION) $(RUN) manage.py check --deploy --fail-level WARNING
 	SECRET_KEY=lint ODATA_HOME=$(VENV)/lint-home $(RUN) -W "ignore:Got an error checking" manage.py makemigrations --check --dry-run
+
+audit: $(VENV)/audit/audit.stamp ## ask the Internet for known holes in the versions that we pin
+	@# Strict: a service that knows nothing of a package must not pass for one that knows of no hole.
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(AUDIT_ARGS) \
+		-r requirements.txt -r requirements-dev.txt
 
 bench: $(VENV)/dev.stamp $(PEERS)/peers.stamp ## measure, beside other ways to import; writes docs/performance.md
 	$(RUN) benchmarks/run.py $(BENCH_ARGS)
@@ -61,6 +66,13 @@ $(VENV)/run.stamp: $(VENV)/made.stamp requirements.txt
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-extras.txt
 	@echo "Installing what requirements-dev.txt names ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# What audits the libraries brings two dozen of its own: they stay out of the environment that runs the service.
+$(VENV)/audit/audit.stamp: $(VENV)/made.stamp
+	@echo "Installing pip-audit ..."
+	@$(RUN) -m venv --clear --without-pip $(VENV)/audit
+	@$(RUN) -m pip --python $(VENV)/audit install --quiet --disable-pip-version-check "pip-audit~=2.10"
 	@touch $@
 
 # What the benchmarks are compared with has libraries that nothing else of the project may need.

@@ -64,11 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests with transactions of their own tidy up by TRUNCATE, which the audit log refuses: let them."""
+    """Tests with transactions of their own tidy up by TRUNCATE, which the audit log and the history of products
+    refuse: let them."""
     from django.db import connection
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE accounts_auditentry DISABLE TRIGGER audit_never_truncated")
+        cursor.execute("ALTER TABLE products_productchange DISABLE TRIGGER history_never_truncated")
     # Made anew, kinds of rows would get new ids; a web process that runs beside the tests remembers the old ones.
     introspection = type(connection.introspection)  # of every connection: some tests have threads and loops
     names = introspection.django_table_names

@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from django.db import connection, transaction
 from django.db.models import Model
 from django.http import HttpRequest

@@ -85,7 +85,7 @@ class LoginForm(AuthenticationForm):
 
     code = forms.CharField(
         required=False,
-        max_length=16,
+        max_length=32,
         label="Code",
         help_text="Of your second factor, or a recovery code. Leave it empty if you have none.",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),

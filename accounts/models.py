@@ -15,8 +15,12 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.devices import Authenticator, RecoveryCodes
 
-class User(AbstractUser):
+__all__ = ["ApiToken", "AuditEntry", "Authenticator", "RecoveryCodes", "Scope", "SocketTicket", "User", "digest_of"]
+
+
+class User(AbstractUser):  # type: ignore[django-manager-missing] # of devices, whose manager has no types
     """A person. Ours from the first migration on, so that it can grow."""
 
 

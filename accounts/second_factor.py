@@ -1,32 +1,33 @@
-"""The second factor: codes of an authenticator (TOTP, RFC 6238), and recovery codes for when it is lost."""
+"""The second factor: setting it up, confirming and removing it. What it is made of is in `accounts.devices`."""
 
 from __future__ import annotations
 
 import segno
 from django.db import transaction
-from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from accounts.devices import Authenticator, RecoveryCodes, digest_of_code, new_code
 from accounts.models import User
 
 RECOVERY_CODES = 10
 
 
 def enrolled(user: User) -> bool:
-    return bool(TOTPDevice.objects.filter(user=user, confirmed=True).exists())
+    return bool(Authenticator.objects.filter(user=user, confirmed=True).exists())
 
 
-def begin(user: User) -> TOTPDevice:
+def begin(user: User) -> Authenticator:
     """A new secret, which counts for nothing until a code of it was seen."""
-    TOTPDevice.objects.filter(user=user, confirmed=False).delete()
-    return TOTPDevice.objects.create(user=user, name="authenticator", confirmed=False)
+    Authenticator.objects.filter(user=user, confirmed=False).delete()
+    device: Authenticator = Authenticator.objects.create(user=user, name="authenticator", confirmed=False)
+    return device
 
 
-def waiting(user: User) -> TOTPDevice | None:
-    return TOTPDevice.objects.filter(user=user, confirmed=False).first()
+def waiting(user: User) -> Authenticator | None:
+    device: Authenticator | None = Authenticator.objects.filter(user=user, confirmed=False).first()
+    return device
 
 
-def qr_code(device: TOTPDevice) -> str:
+def qr_code(device: Authenticator) -> str:
     """Its `otpauth://` address as an inline SVG without styles, black on white whatever the colour scheme."""
     return str(
         segno.make(device.config_url, error="m").svg_inline(
@@ -36,20 +37,19 @@ def qr_code(device: TOTPDevice) -> str:
 
 
 @transaction.atomic
-def confirm(device: TOTPDevice, code: str) -> list[str] | None:
+def confirm(device: Authenticator, code: str) -> list[str] | None:
     """Make it count if this is its code. Returns new recovery codes, which are shown once; None if it is not."""
     if not device.verify_token(code.strip()):
         return None
     device.confirmed = True
     device.save()
-    StaticDevice.objects.filter(user=device.user).delete()
-    backup = StaticDevice.objects.create(user=device.user, name="recovery")
-    codes = [StaticToken.random_token() for _ in range(RECOVERY_CODES)]
-    backup.token_set.bulk_create([StaticToken(device=backup, token=each) for each in codes])
+    RecoveryCodes.objects.filter(user=device.user).delete()
+    codes = [new_code() for _ in range(RECOVERY_CODES)]
+    RecoveryCodes.objects.create(user=device.user, name="recovery", digests=[digest_of_code(each) for each in codes])
     return codes
 
 
 @transaction.atomic
 def remove(user: User) -> None:
-    TOTPDevice.objects.filter(user=user).delete()
-    StaticDevice.objects.filter(user=user).delete()
+    Authenticator.objects.filter(user=user).delete()
+    RecoveryCodes.objects.filter(user=user).delete()

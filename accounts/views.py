@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from django.conf import settings
@@ -103,7 +102,7 @@ def two_factor(request: HttpRequest) -> HttpResponse:
         "required": settings.REQUIRE_SECOND_FACTOR_FOR_STAFF and user.is_staff,
         "device": device,
         "qr": mark_safe(second_factor.qr_code(device)) if device else "",  # noqa: S308 (segno escapes)
-        "secret": base64.b32encode(device.bin_key).decode() if device else "",
+        "secret": device.secret if device else "",
         "codes": codes,
         "problem": problem,
     }

@@ -26,6 +26,7 @@ def make_copy_of_products(connection: psycopg.Connection, table: str) -> None:
 
 
 def empty_catalogue(connection: psycopg.Connection) -> None:
+    connection.execute("SET odata.prune_history = 'on'")
     connection.execute("TRUNCATE products_product, products_productchange, products_reportedrow")
 
 

@@ -31,14 +31,6 @@ HIDDEN_APPS = ("django_celery_results",)
 class AdminConfig(DjangoAdminConfig):
     default_site = "odata.admin_site.CatalogueAdminSite"
 
-    def ready(self) -> None:
-        super().ready()  # every app's admin.py
-        from django_otp.plugins.otp_static.models import StaticDevice
-        from django_otp.plugins.otp_totp.models import TOTPDevice
-
-        # They would show other people's secrets. People manage their own; `manage.py reset_second_factor` helps out.
-        admin.site.unregister([TOTPDevice, StaticDevice])
-
 
 class CatalogueAdminSite(admin.AdminSite):
     site_header = "OData Backend"

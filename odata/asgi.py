@@ -16,6 +16,7 @@ from typing import Any  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+from odata.headers import of_the_live_server  # noqa: E402
 from products.routing import websocket_urlpatterns  # noqa: E402
 
 RESTARTS = 4503
@@ -53,6 +54,7 @@ async def only_livez(scope: Any, receive: Any, send: Any) -> None:
     alive = scope["path"] == "/livez" and scope["method"] in ("GET", "HEAD")
     status, text = (200, b"alive\n") if alive else (404, b"This is the live server: WebSockets only.\n")
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
+    headers += of_the_live_server()
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else text})
 

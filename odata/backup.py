@@ -39,6 +39,8 @@ from odata.health import applied_migrations, known_migrations
 
 OTHERS_SECONDS = 5
 """How long a restore waits for the service's last connections to end."""
+FORMER_APPS = {"otp_totp", "otp_static"}
+"""Apps of older versions: migrations of ours take over what is in their tables."""
 FORMAT = 1
 """Of the file. A newer one is refused."""
 MANIFEST, DATABASE, FILES, CHECKSUMS = "manifest.json", "database.dump", "files/", "checksums.json"
@@ -184,7 +186,7 @@ def verify(source: Path) -> dict[str, Any]:
 
 
 def _refuse_newer(manifest: dict[str, Any]) -> None:
-    unknown = {(app, name) for app, name in manifest["migrations"]} - known_migrations()
+    unknown = {(app, name) for app, name in manifest["migrations"] if app not in FORMER_APPS} - known_migrations()
     if manifest["format"] > FORMAT or unknown:
         example = f" (it has {'.'.join(min(unknown))})" if unknown else ""
         raise BackupError(f"The backup is of a newer version of this service{example}: update this one first.")

@@ -226,8 +226,8 @@ SETTINGS: tuple[Setting, ...] = (
         "WEBHOOK_SECRET_KEYS",
         "list",
         "",
-        "Fernet keys that encrypt the secrets of webhooks in the database: the first encrypts, all decrypt. Unset: one "
-        "is made once and kept in ODATA_HOME/webhook_secret_keys.",
+        "Fernet keys that encrypt the secrets of webhooks and second factors in the database: the first encrypts, all "
+        "decrypt. Unset: one is made once and kept in ODATA_HOME/webhook_secret_keys.",
         secret=True,
     ),
     Setting(

@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from common.log_hygiene import hide
+
 SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -85,10 +87,15 @@ class Seldom(logging.Filter):
 def logging_config(level: str, form: str) -> dict[str, Any]:
     """The `LOGGING` setting, and structlog set up to match. `form` is json, console or auto."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
-    tail = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
-    if not console:
-        tail.insert(1, structlog.processors.format_exc_info)
+    # Not the pretty tracebacks, which show the values of all variables.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = plain if console else structlog.processors.JSONRenderer()
+    tail = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        hide,
+        renderer,
+    ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -124,5 +131,8 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
             "psycopg.pool": {"filters": ["seldom"]},
             "kombu": {"level": "WARNING"},
             "channels_redis": {"level": "WARNING"},
+            # At DEBUG these would show statements with their values, and addresses with their queries.
+            "django.db.backends": {"level": "INFO"},
+            "urllib3": {"level": "INFO"},
         },
     }

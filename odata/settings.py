@@ -67,8 +67,6 @@ INSTALLED_APPS = [
     "products",
     "axes",
     "django_otp",
-    "django_otp.plugins.otp_totp",
-    "django_otp.plugins.otp_static",
     "odata.admin_site.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -89,10 +87,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "common.request_ids.RequestIdMiddleware",
     "odata.request_metrics.LatencyMiddleware",
+    # What gives headers to answers comes first: those of all that follow have them, refusals and static files too.
+    "odata.headers.AnswerHeadersMiddleware",
+    "odata.csp.LiveServerCSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
-    "odata.csp.LiveServerCSPMiddleware",
+    "common.log_hygiene.RequestLogMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
@@ -102,7 +103,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -145,6 +145,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 # Multipart uploads on their way; not the system's folder, which may be memory.
 FILE_UPLOAD_TEMP_DIR = ODATA_HOME / "uploads"
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -34,6 +35,7 @@ from odata.environment import SETTINGS
 from odata.processes import Process, processes
 from odata.tests.running import free_port, wait_until
 from products.routing import websocket_urlpatterns
+from tests.test_headers import lacks
 
 ROOT = settings.BASE_DIR
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -202,6 +204,20 @@ def test_no_service_has_more_rights_than_it_needs(name: str) -> None:
 
 
 @every_service
+def test_every_service_may_write_into_its_volumes_and_memory_alone(name: str) -> None:
+    service = SERVICES[name]
+    places = [mount.split(":")[0] for mount in service.get("tmpfs", [])]
+
+    assert service["read_only"]
+    assert "/tmp" in places
+    assert all(":" in volume and not volume.startswith((".", "/")) for volume in service.get("volumes", []))
+
+
+def test_postgres_keeps_rows_out_of_its_log() -> None:
+    assert {"log_min_error_statement=fatal", "log_error_verbosity=terse"} <= set(command_of("postgres"))
+
+
+@every_service
 def test_no_service_runs_as_root(name: str) -> None:
     service = SERVICES[name]
     user = service.get("user") or last_user(service["build"]["target"])
@@ -287,6 +303,13 @@ def test_it_passes_on_to_the_two_servers_by_their_ports() -> None:
 def test_it_sets_no_limit_to_uploads_below_our_own() -> None:
     assert "request_body" not in CADDYFILE
     assert "request_buffers" not in CADDYFILE
+
+
+def test_its_own_errors_have_the_headers_of_ours() -> None:
+    errors = CADDYFILE.partition("handle_errors {")[2]
+    found = dict(re.findall(r'^\t\t\t([A-Z][A-Za-z-]+) "?([^"\n]+)"?$', errors, re.MULTILINE))
+
+    assert lacks(SimpleNamespace(headers=found)) == []
 
 
 # --- the programs themselves, where they are there ----------------------------------------------

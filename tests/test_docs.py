@@ -94,3 +94,11 @@ def test_decisions_are_numbered_one_by_one() -> None:
     numbers = [path.name[:4] for path in sorted((DOCS / "decisions").glob("*.md"))]
 
     assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+
+
+def test_the_threat_model_names_tests_that_are_there() -> None:
+    text = (DOCS / "security.md").read_text(encoding="utf-8") + (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+/test_\w+\.py)`", text))
+
+    assert len(named) > 20
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []

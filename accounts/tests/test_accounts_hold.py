@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,11 @@ from django.db import ProgrammingError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import totp
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import audit, second_factor
 from accounts.access import scopes_of
 from accounts.authentication import authenticate_token
+from accounts.devices import Authenticator
 from accounts.models import ApiToken, AuditEntry, SocketTicket, User
 from accounts.roles import ROLES
 from accounts.sockets import Handshake, identify, redeem
@@ -30,6 +31,7 @@ from accounts.tickets import issue_ticket, redeem_ticket
 pytestmark = pytest.mark.django_db
 Import: Any = apps.get_model("products.Import")
 PASSWORD = "correct horse battery"
+DOCS = Path(__file__).parents[2] / "docs" / "access.md"
 
 
 @pytest.fixture
@@ -106,13 +108,13 @@ def test_the_admin_has_no_other_way_in(alice: User) -> None:
 # --- the second factor -------------------------------------------------------------------------
 
 
-def present_code(device: TOTPDevice) -> str:
-    return f"{totp(device.bin_key, step=device.step, t0=device.t0, digits=device.digits):06d}"
+def present_code(device: Authenticator) -> str:
+    return f"{totp(device.bin_key):06d}"
 
 
 def enrol(client: Client, user: User) -> list[str]:
     client.post("/account/second-factor/", {"act": "begin"})
-    device = TOTPDevice.objects.get(user=user)
+    device = Authenticator.objects.get(user=user)
     answer = client.post("/account/second-factor/", {"act": "confirm", "code": present_code(device)})
     return list(answer.context["codes"])
 
@@ -151,7 +153,7 @@ def test_no_address_of_the_admin_shows_a_second_factor(admin_client: Client, ali
     device = second_factor.begin(alice)
     codes = second_factor.confirm(device, present_code(device))
     assert codes
-    secrets = (device.key, base64.b32encode(device.bin_key).decode(), *codes)
+    secrets = (device.bin_key.hex(), device.secret, device.sealed_key, *codes)
     shown = [
         admin_client.get(f"/admin/{model._meta.app_label}/{model._meta.model_name}/{row.pk}/{page}").content.decode()
         for model in admin.site._registry
@@ -161,8 +163,8 @@ def test_no_address_of_the_admin_shows_a_second_factor(admin_client: Client, ali
 
     assert len(shown) > 3
     assert not [secret for secret in secrets for page in shown if secret in page]
-    for model_admin in ("otp_totp/totpdevice", "otp_static/staticdevice"):
-        pages = ("", "add/", f"{device.pk}/change/", f"{device.pk}/config/", f"{device.pk}/qrcode/")
+    for model_admin in ("accounts/authenticator", "accounts/recoverycodes"):
+        pages = ("", "add/", f"{device.pk}/change/")
         assert {admin_client.get(f"/admin/{model_admin}/{page}").status_code for page in pages} == {404}
 
 
@@ -193,7 +195,7 @@ def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
 
     assert "<svg" in client.get("/account/second-factor/").content.decode()
     assert client.post("/account/second-factor/", {"act": "confirm", "code": "x"}).status_code == 400
-    assert not TOTPDevice.objects.get(user=alice).confirmed
+    assert not Authenticator.objects.get(user=alice).confirmed
 
 
 # --- one's own tokens --------------------------------------------------------------------------
@@ -326,6 +328,32 @@ def test_the_audit_log_is_append_only(alice: User, statement: str) -> None:
         cursor.execute("ALTER TABLE accounts_auditentry ENABLE TRIGGER audit_never_truncated")
 
     with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert AuditEntry.objects.get(pk=entry.pk).action == "token.issued"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE accounts_auditentry SET action = 'nothing'",
+        "DELETE FROM accounts_auditentry",
+        "TRUNCATE accounts_auditentry",
+        "ALTER TABLE accounts_auditentry DISABLE TRIGGER ALL",
+        "DROP TABLE accounts_auditentry",
+        "DROP TRIGGER audit_never_changed ON accounts_auditentry",
+        "CREATE OR REPLACE FUNCTION accounts_audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+    ],
+)
+def test_with_the_documented_roles_the_service_s_own_can_only_append(alice: User, statement: str) -> None:
+    (recipe,) = re.findall(r"```sql\n(CREATE ROLE.*?)```", DOCS.read_text(), re.DOTALL)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE the_service; ALTER FUNCTION accounts_audit_is_append_only OWNER TO the_service")
+        cursor.execute(recipe.replace("odata_owner", "the_owner").replace("TO odata;", "TO the_service;"))
+        cursor.execute("SET LOCAL ROLE the_service; SET LOCAL odata.prune_audit = 'on'")
+    entry = audit.record(alice, "token.issued", "7")
+
+    with pytest.raises(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
 
     assert AuditEntry.objects.get(pk=entry.pk).action == "token.issued"

@@ -149,6 +149,7 @@ class Postgres:
             "log_checkpoints": "off",
             "log_line_prefix": "",
             "log_min_error_statement": "fatal",  # whoever sent it tells what failed; values stay out of the log
+            "log_error_verbosity": "terse",  # without the lines that quote rows
             "log_timezone": "UTC",
             "random_page_cost": "1.1",
             "jit": "off",

@@ -116,7 +116,8 @@ class RejectsViewSet(GenericViewSet):
     @extend_schema(
         operation_id="imports_rejects_csv",
         summary="The rows that were not applied, as a file to correct and upload again",
-        description="The cells as they were, behind two columns, `_line` and `_error`, that an import ignores.",
+        description="The cells as they were, behind two columns, `_line` and `_error`, that an import ignores. Cells "
+        "that a spreadsheet would take for formulas get an apostrophe; an import removes it.",
         parameters=[ID, OUTCOME],
         responses={(200, "text/csv"): OpenApiTypes.STR, **problems(404)},
     )

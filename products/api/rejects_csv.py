@@ -1,13 +1,14 @@
 """The rows that were not applied, as a file to correct and upload as it is.
 
-Each row keeps its cells exactly as they were, so that correcting the file needs nothing but what
-was wrong. Two columns come first: `_line`, the row's line in the file it came from, and `_error`,
-what is wrong with it. They are no columns of a product, so an import ignores them. They are first
-because a row may have too few or too many cells: behind these, they would slip under a wrong
-header, and a row filled up to the right length would pass as correct without anybody having looked.
+Each row keeps its cells as they were, so that correcting the file needs nothing but what was wrong.
+Two columns come first: `_line`, the row's line in the file it came from, and `_error`, what is wrong with it.
+They are no columns of a product, so an import ignores them. They are first because a row may have too few or
+too many cells: behind these, they would slip under a wrong header, and a row filled up to the right length
+would pass as correct without anybody having looked.
 
-Cells that a spreadsheet would take for a formula are not altered: the file goes back into the
-catalogue, which must get what the original said. The byte order mark tells Excel that it is UTF-8.
+Cells that a spreadsheet would take for a formula get an apostrophe, which an import takes off again: such
+files come from strangers, and are opened where a formula could do harm. The byte order mark tells Excel
+that it is UTF-8.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from products.importing.formulas import made_safe
 from products.models import Import
 
 LINE, ERROR = "_line", "_error"
@@ -48,7 +50,7 @@ def _reasons(errors: list[dict[str, Any]]) -> str:
 
 
 def _text(rows: Iterable[Sequence[Any]]) -> str:
-    """The rows as RFC 4180 has them."""
+    """The rows as RFC 4180 has them, without a formula in them."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    csv.writer(buffer, lineterminator="\r\n").writerows([made_safe(str(cell)) for cell in row] for row in rows)
     return buffer.getvalue()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from products.importing.errors import FileError
+from products.importing.formulas import without_mark
 
 MAX_COLUMNS = 1_000
 
@@ -137,7 +138,7 @@ class Layout:
 
 def header_name(header: Sequence[str], position: int) -> str:
     """What a column is called: by its header or, where it has none, by its place."""
-    return header[position].strip() or f"(column {position + 1})"
+    return without_mark(header[position].strip()) or f"(column {position + 1})"
 
 
 def target_of(name: str, mapping: Mapping[str, str]) -> str:
@@ -168,9 +169,10 @@ def read_layout(header: Sequence[str], line_number: int, mapping: Mapping[str, s
         )
     positions: dict[str, int] = {}
     ignored = []
+    mapping = {without_mark(name): target for name, target in (mapping or {}).items()}
     for position in range(len(header)):
         name = header_name(header, position)
-        target = target_of(name, mapping or {})
+        target = target_of(name, mapping)
         if not target:
             ignored.append(name)
         elif target in positions:

@@ -17,6 +17,7 @@ PLAIN_NUMBER = "[+-][0-9]+([.,][0-9]+)*"
 """Numbers with a sign, which are no formulas."""
 
 _marked = re.compile(f"{MARK}+[{STARTS}]").match
+_formula = re.compile(f"(?!{PLAIN_NUMBER}$)[{STARTS}]").match
 
 NEEDS_MARK = {
     "safe": f"^(?!{PLAIN_NUMBER}$){MARK}*[{STARTS}]",
@@ -26,6 +27,12 @@ NEEDS_MARK = {
 which an import would take one away."""
 MARK_OF_CELL = f"^{MARK}(?={MARK}*[{STARTS}])"
 """PostgreSQL's, of the mark that `without_mark` takes away."""
+
+
+def made_safe(cell: str) -> str:
+    """The cell of a file as it can be shown to a spreadsheet. An import reads the same from it as from the cell itself:
+    what has a mark already keeps it, and gets no second one."""
+    return MARK + cell if _formula(cell) else cell
 
 
 def without_mark(cell: str) -> str:

@@ -19,6 +19,8 @@ from common.ids import uuid7
 from products import progress
 from products.api.rejects_csv import rejects_csv
 from products.api.serializers import ImportDocument
+from products.importing.columns import read_layout
+from products.importing.formulas import without_mark
 from products.models import Import, ReportedRow
 
 pytestmark = pytest.mark.django_db
@@ -335,13 +337,13 @@ def text_of(answer: Any) -> str:
 
 def test_the_csv_of_rejected_rows_has_the_cells_as_they_were(client: APIClient, ada: User) -> None:
     import_ = make_import(ada, header=["SKU", "Name"], file_name="spring.csv")
-    make_row(import_, 3, ['=1+1"', " a\r\nb, ü"], "Wrong.")
+    make_row(import_, 3, ['5"', " a\r\nb, ü"], "Wrong.")
 
     answer = client.get(f"{IMPORTS}{import_.pk}/rejects.csv")
 
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     assert answer["Content-Disposition"] == 'attachment; filename="rejected-spring.csv"'
-    assert text_of(answer) == ('\ufeff_line,_error,SKU,Name\r\n3,Wrong.,"=1+1"""," a\r\nb, ü"\r\n')
+    assert text_of(answer) == ('\ufeff_line,_error,SKU,Name\r\n3,Wrong.,"5"""," a\r\nb, ü"\r\n')
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/json", "*/*"])
@@ -353,6 +355,30 @@ def test_the_csv_is_given_to_whoever_asks_for_it(client: APIClient, ada: User, a
 
     assert (answer.status_code, answer["Content-Type"]) == (200, "text/csv; charset=utf-8")
     assert (missing.status_code, missing["Content-Type"]) == (404, "application/problem+json")
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "＋1", "－1", "＠1"]
+
+
+def test_no_cell_of_the_csv_of_rejected_rows_is_a_formula_and_an_import_reads_the_same(ada: User) -> None:
+    harmless = ["-5", "+49.5", "a=b", "'=1+1", "'quoted'", ""]
+    cells = [*FORMULAS, *harmless]
+    import_ = make_import(ada, header=["=header", *(f"column {n}" for n in range(1, len(cells)))])
+    make_row(import_, 2, cells, "=Wrong.")
+
+    header, row = csv.reader(io.StringIO("".join(rejects_csv(import_, "rejected")), newline=""))
+
+    assert header[2] == "'=header"
+    assert row == ["2", "'=Wrong.", *(f"'{cell}" for cell in FORMULAS), *harmless]
+    assert [without_mark(cell) for cell in row[2:]] == [without_mark(cell) for cell in cells]
+
+
+@pytest.mark.parametrize("sign", ["", "'"])
+def test_a_header_that_could_be_a_formula_is_found_with_and_without_its_mark(sign: str) -> None:
+    layout = read_layout(["sku", f"{sign}=size"], 1, {f"{sign}=size": "name"})
+
+    assert layout.positions == {"sku": 0, "name": 1}
+    assert read_layout(["sku", f"{sign}=size"], 1).ignored_columns == ("=size",)
 
 
 def test_a_row_with_a_wrong_number_of_cells_stays_recognisable(ada: User) -> None:

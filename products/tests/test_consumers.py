@@ -16,7 +16,7 @@ from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.utils import timezone
 from redis import Redis
 
@@ -313,6 +313,20 @@ async def test_it_closes_when_the_right_is_lost(
         while (message := await socket.receive_output(8))["type"] == "websocket.send":
             pass  # the import that lost its owner may be shown once more before the socket asks again
         assert message["code"] == code
+
+
+async def test_it_closes_on_who_lost_the_role_that_let_them_see_it(import_: Import, charlie: User, soon: None) -> None:
+    role = await in_database(Group.objects.get, name="admin")
+    await in_database(charlie.groups.add, role)
+
+    async with opened(path_of(import_), await in_database(session_cookie, charlie)) as socket:
+        await socket.document()
+        await in_database(charlie.groups.remove, role)
+        assert await socket.close_code() == 4404
+
+
+def test_it_asks_again_within_a_minute() -> None:
+    assert max(consumers.RECHECK_SECONDS) <= 50  # and 10 s are left for the answer
 
 
 async def test_it_closes_when_the_import_is_deleted(import_: Import, alice: User) -> None:

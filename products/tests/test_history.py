@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection, transaction
 
 from accounts.models import User
 from products import catalogue
@@ -84,3 +84,36 @@ def test_what_was_changed_since_is_found_by_the_ids() -> None:
 
     assert "change_by_id" in plan
     assert "Seq Scan" not in plan
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE products_productchange SET actor_id = 7",
+        "DELETE FROM products_productchange",
+        "TRUNCATE products_productchange",
+    ],
+)
+def test_it_is_appended_to_and_never_changed(statement: str) -> None:
+    catalogue.create_product({"sku": "A", "name": "Lamp"}, actor=None)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE products_productchange ENABLE TRIGGER history_never_truncated")
+
+    with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert ProductChange.objects.get().actor_id is None
+
+
+@pytest.mark.django_db
+def test_old_history_goes_only_when_that_is_what_is_said() -> None:
+    catalogue.create_product({"sku": "A", "name": "Lamp"}, actor=None)
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL odata.prune_history = 'on'")
+        with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic():
+            cursor.execute("UPDATE products_productchange SET actor_id = 7")
+        cursor.execute("DELETE FROM products_productchange")
+
+    assert not ProductChange.objects.exists()

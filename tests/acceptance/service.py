@@ -174,6 +174,7 @@ class Service:
         self.log.clear()
         self.uploads.clear()
         self.execute_undisturbed(
+            "SET odata.prune_history = 'on'; "
             "TRUNCATE products_product, products_productchange, products_import, webhooks_event, webhooks_delivery, "
             "webhooks_webhookendpoint CASCADE"
         )

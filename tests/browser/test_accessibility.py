@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from django_otp.oath import totp
-from django_otp.plugins.otp_totp.models import TOTPDevice
 from playwright.sync_api import BrowserContext
 
+from accounts.devices import Authenticator
 from accounts.models import User
 from products import catalogue
 from products.models import Product
@@ -109,7 +109,7 @@ def test_a_second_factor_and_a_token_can_be_had_by_everybody(
     assert card
     assert code
     assert code["x"] + code["width"] <= card["x"] + card["width"]
-    device = TOTPDevice.objects.get()
+    device = Authenticator.objects.get()
     page.get_by_label("Code").fill(f"{totp(device.bin_key):06d}")
     page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Keep these recovery codes").wait_for()

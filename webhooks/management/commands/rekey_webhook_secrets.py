@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
-from webhooks.secrets import UnreadableSecretError, is_fresh, reseal, unseal
+from common.sealing import UnreadableSecretError, is_fresh, reseal, unseal
 
 BATCH = 500
 """Rows that are locked at a time."""
@@ -28,7 +28,7 @@ class Found(Enum):
 
 class Command(BaseCommand):
     help = (
-        "Encrypt all webhook secrets in the database with the first key of WEBHOOK_SECRET_KEYS. "
+        "Encrypt all secrets of webhooks and second factors in the database with the first key of WEBHOOK_SECRET_KEYS. "
         "May run while everything else does, and again at any time; afterwards the other keys can go."
     )
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
             for row, outcome in rekey(column, write=not options["check"]):
                 found[outcome] += 1
                 if outcome is Found.UNREADABLE:
-                    unreadable.append(f"{getattr(row, 'endpoint_id', row.pk)} ({column.name})")
+                    unreadable.append(f"{owner(row)} ({column.name})")
         done = "to encrypt with the first key" if options["check"] else "now encrypted with the first key"
         self.stdout.write(
             f"{found.total()} secrets: {found[Found.STALE]} {done}, {found[Found.FRESH]} were before, "
@@ -50,17 +50,23 @@ class Command(BaseCommand):
         )
         if unreadable:
             raise CommandError(
-                "No key in WEBHOOK_SECRET_KEYS decrypts the secrets of these endpoints, which were left as they are: "
-                f"{', '.join(unreadable)}. Add the key they were encrypted with, or give the endpoints new secrets."
+                "No key in WEBHOOK_SECRET_KEYS decrypts the secrets of these, which were left as they are: "
+                f"{', '.join(unreadable)}. Add the key they were encrypted with, or give the endpoints new secrets and "
+                "reset the second factors."
             )
 
 
 def sealed_columns() -> list[models.Field[Any, Any]]:
-    """Every column of ours that `webhooks.secrets` encrypts: their names begin with `sealed`."""
-    of_webhooks = apps.get_app_config("webhooks").get_models()
+    """Every column of ours that `common.sealing` encrypts: their names begin with `sealed`."""
+    models_of_ours = [model for app in ("accounts", "webhooks") for model in apps.get_app_config(app).get_models()]
     return [
-        column for model in of_webhooks for column in model._meta.concrete_fields if column.name.startswith("sealed")
+        column for model in models_of_ours for column in model._meta.concrete_fields if column.name.startswith("sealed")
     ]
+
+
+def owner(row: Any) -> str:
+    """Whose secret it is: an endpoint by its id, a person by their name."""
+    return f"user {row.user}" if hasattr(row, "user_id") else str(getattr(row, "endpoint_id", row.pk))
 
 
 def rekey(column: models.Field[Any, Any], *, write: bool) -> Iterator[tuple[models.Model, Found]]:
