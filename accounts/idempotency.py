@@ -86,7 +86,8 @@ class IdempotentPosts(APIView):
     ) -> HttpResponseBase:
         """The handler's answer, or the one that it gave before. Raises ConflictError and KeyReusedError."""
         with self.whole_body(request) as digest, transaction.atomic():
-            record = _Record(person(request).pk, key, f"{request.get_full_path()}\n{request.content_type}\n{digest}")
+            asked = f"{request.get_full_path()}\n{request._request.content_type}\n{digest}"
+            record = _Record(person(request).pk, key, asked)
             record.lock()
             stored = record.find()
             if stored is not None:
