@@ -361,6 +361,7 @@ SPECTACULAR_SETTINGS = {
         "ProductChangeAction": "products.models.ProductChange.Action",
         "ImportState": "products.models.Import.State",
         "ImportKind": "products.models.Import.Kind",
+        "BulkStatus": "products.writes.Status",
         "SignatureKind": "webhooks.models.SignatureKind",
         "DeliveryState": "webhooks.models.Delivery.State",
         "Trigger": "webhooks.models.Trigger",

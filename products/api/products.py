@@ -33,8 +33,8 @@ SKU = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.PATH,
     description=(
-        "In upper or lower case, percent-encoded; it may hold slashes. One that ends in `/history` is reached "
-        "by `/products/id/{sku}`."
+        "In upper or lower case, percent-encoded; it may hold slashes. One that ends in `/history`, or is `bulk`, is "
+        "reached by `/products/id/{sku}`."
     ),
 )
 FILTERS = [

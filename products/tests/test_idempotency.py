@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -30,7 +31,6 @@ from accounts import idempotency
 from accounts.idempotency import IdempotentPosts
 from accounts.models import ApiToken, AuditEntry, IdempotentReply, Scope, User
 from accounts.tasks import remove_expired_replies
-from odata.tests.running import wait_until
 from products.models import Import, Product, ProductChange, Upload
 from products.tests.importing.test_tasks import messages
 from products.tests.listening import listen, types
@@ -386,6 +386,13 @@ def sku_held(sku: str) -> Iterator[Callable[[], None]]:
         other.rollback()
 
 
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
 def somebody_waits() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -414,7 +421,7 @@ def test_of_many_at_a_time_one_is_carried_out_and_the_others_are_told_to_wait(pr
 
     with sku_held("LAMP-1") as let_go, ThreadPoolExecutor(5) as threads:
         first = threads.submit(post)
-        wait_until(somebody_waits, "the first request does not wait", 10)
+        wait_until(somebody_waits, "the first request does not wait")
         others = [each.result() for each in [threads.submit(post) for _ in range(4)]]
         let_go()
 
@@ -462,14 +469,14 @@ def test_a_killed_server_leaves_no_key_locked_and_a_new_one_knows_the_answers_of
 
     with sku_held("LAMP-1"), running(tmp_path) as web, ThreadPoolExecutor(1) as threads:
         lost = threads.submit(post, web.port)
-        wait_until(somebody_waits, "the request does not reach the database", 10)
+        wait_until(somebody_waits, "the request does not reach the database")
         assert post(web.port)[2]["code"] == "idempotency_key_in_flight"
         for pid in [*web.children(), web.process.pid]:
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(OSError):
             lost.result()
 
-    wait_until(lambda: not somebody_waits(), "PostgreSQL does not see that the client is gone", 10)
+    wait_until(lambda: not somebody_waits(), "PostgreSQL does not see that the client is gone")
     with running(tmp_path) as web:
         status, headers, document = post(web.port)
     assert (status, idempotency.REPLAYED.lower() in headers) == (201, False)
