@@ -362,6 +362,7 @@ SPECTACULAR_SETTINGS = {
         "ImportState": "products.models.Import.State",
         "ImportKind": "products.models.Import.Kind",
         "BulkStatus": "products.writes.Status",
+        "StatusEnum": ["active", "inactive"],  # of a product
         "SignatureKind": "webhooks.models.SignatureKind",
         "DeliveryState": "webhooks.models.Delivery.State",
         "Trigger": "webhooks.models.Trigger",

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.db import connection
 from rest_framework.test import APIClient
 
@@ -20,6 +21,7 @@ from products.catalogue import CATALOGUE_LOCK
 from products.models import ChangePush, Product, ProductChange
 from products.tests.listening import listen, types
 from products.tests.web_server import database_url
+from products.writes import Status
 
 pytestmark = pytest.mark.django_db
 
@@ -324,6 +326,14 @@ def test_a_product_that_somebody_creates_meanwhile_is_changed_then(client: APICl
 
     assert outcomes(answer) == [("updated", 2), ("created", 1)]
     assert list(Product.objects.order_by("sku").values_list("sku", "name")) == [("B", "B"), ("a", "Mine")]
+
+
+def test_the_page_explains_every_status() -> None:
+    page = (settings.BASE_DIR / "docs" / "api.md").read_text(encoding="utf-8")
+    table = "".join(line for line in page.splitlines() if line.startswith("| `"))
+
+    for status in Status:
+        assert f"`{status}`" in table
 
 
 def test_a_thousand_take_a_handful_of_statements(client: APIClient, django_assert_max_num_queries: Any) -> None:

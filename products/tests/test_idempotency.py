@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.files.storage import default_storage
 from django.db import connection, connections
@@ -307,6 +309,14 @@ def test_an_example_is_sent_to_an_endpoint_once(program: Program) -> None:
     assert first.status_code == 200
     assert is_replay(again, first)
     assert Attempt.objects.count() == 1
+
+
+def test_the_page_explains_every_code() -> None:
+    page = (settings.BASE_DIR / "docs" / "api.md").read_text(encoding="utf-8")
+    codes = set(re.findall(r'"(idempotency_\w+)"', Path(idempotency.__file__).read_text(encoding="utf-8")))
+
+    assert len(codes) == 5
+    assert {code for code in codes if f"`{code}`" not in page} == set()
 
 
 # --- secrets ----------------------------------------------------------------------------------
