@@ -16,6 +16,7 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -152,7 +153,7 @@ class _Record:
             row.delete()
             return None
         try:
-            reply = json.loads(self._box.decrypt(row.sealed))
+            reply = json.loads(zlib.decompress(self._box.decrypt(row.sealed)))
         except InvalidToken:
             raise ConflictError(
                 "This request was carried out, but its answer can't be read any more: the server's SECRET_KEY has "
@@ -173,7 +174,7 @@ class _Record:
             "headers": dict(response.items()),
             "body": response.content.decode(),
         }
-        sealed = self._box.encrypt(json.dumps(reply).encode()).decode("ascii")
+        sealed = self._box.encrypt(zlib.compress(json.dumps(reply).encode(), 1)).decode("ascii")
         IdempotentReply.objects.create(digest=self._digest.hexdigest(), user_id=self._user_id, sealed=sealed)
 
 
