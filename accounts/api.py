@@ -6,12 +6,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from accounts.idempotency import IdempotentPosts
 from accounts.models import ApiToken, Scope
 from accounts.tickets import issue_ticket
 from common.errors import InvalidInputError
-from common.openapi import problems
+from common.openapi import TAKES_NO_KEY, problems
 
 
 class Ticket(serializers.Serializer):
@@ -19,7 +19,11 @@ class Ticket(serializers.Serializer):
     expires_at = serializers.DateTimeField(help_text="Thirty seconds from now.")
 
 
-class TicketView(APIView):
+class TicketView(IdempotentPosts):
+    takes_no_key_because = (
+        "A ticket works once and for 30 seconds, so an answer that is given again is worth nothing. Ask for another "
+        "ticket, without an Idempotency-Key: one that is not used does no harm."
+    )
     required_scopes = {"post": {Scope.READ, Scope.IMPORT}}
 
     @extend_schema(
@@ -30,6 +34,7 @@ class TicketView(APIView):
         "Needs a token: a session opens sockets by its cookie.",
         request=None,
         responses={201: Ticket, **problems(400, 401, 403)},
+        extensions={TAKES_NO_KEY: True},
     )
     def post(self, request: Request) -> Response:
         if not isinstance(request.auth, ApiToken):

@@ -112,6 +112,24 @@ class SocketTicket(models.Model):
         return f"ticket of {self.token_id}"
 
 
+class IdempotentReply(models.Model):
+    """The answer to a POST with an `Idempotency-Key`, written in the transaction of what the POST did.
+
+    Nothing of it is in clear: `accounts.idempotency` says what it is, and how long it is kept.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True, help_text="Of the person and the key.")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    sealed = models.TextField()
+    created_at = models.DateTimeField(db_default=Now(), db_index=True, editable=False)
+
+    class Meta:
+        verbose_name_plural = "idempotent replies"
+
+    def __str__(self) -> str:
+        return f"reply {self.digest[:8]}"
+
+
 class AuditEntry(models.Model):
     """Who did what, from where. Written once: a trigger refuses to change or remove it.
 

@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -27,12 +28,14 @@ import requests
 from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from urllib3.exceptions import MaxRetryError
 from urllib3.util.retry import Retry
 
 TIMEOUT = (10, 60)
 """Seconds to wait for a connection, and for each piece of an answer."""
 ATTEMPTS = 8
 """Tries in a row that bring nothing further, before the command gives up."""
+POST_TRIES = 3
 LONGEST_PAUSE = 30.0
 """Seconds between two tries at most, whatever the server asks for."""
 FINAL = {"SUCCESS", "FAILURE", "CANCELLED"}
@@ -85,7 +88,7 @@ class Server:
         self.url = url.rstrip("/") + "/"
         self.session = requests.Session()
         self.session.auth = Token(token)
-        # Reads may be asked again. Writes are not: who knows whether the first one arrived.
+        # Reads may be asked again. Of writes only POSTs are, in `ask`: who knows whether the first one arrived.
         again = Retry(
             total=5, backoff_factor=0.5, status_forcelist=[429, 502, 503, 504], allowed_methods=["GET", "HEAD"],
             raise_on_status=False,
@@ -100,14 +103,29 @@ class Server:
         return address
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """The answer. Raises ClientError if it is an error, or if none comes."""
-        try:
-            answer = self.session.request(method, self.address(path), timeout=TIMEOUT, **options)
-        except requests.RequestException as error:
-            raise ClientError(f"{self.url} does not answer: {error}", Exit.UNREACHABLE) from None
-        if not answer.ok:
-            raise refusal(answer)
-        return answer
+        """The answer. Raises ClientError if it is an error, or if none comes.
+
+        A POST names itself by a key, and is sent again if its answer is lost: the server carries it out once.
+        """
+        post = method == "POST"
+        if post:
+            options["headers"] = {**options.get("headers", {}), "Idempotency-Key": str(uuid.uuid4())}
+        for last in [False] * (POST_TRIES - 1) * post + [True]:
+            try:
+                answer = self.session.request(method, self.address(path), timeout=TIMEOUT, **options)
+            except requests.RequestException as error:
+                unconnected = any(isinstance(cause, MaxRetryError) for cause in error.args)  # however often it tried
+                if last or unconnected:
+                    raise ClientError(f"{self.url} does not answer: {error}", Exit.UNREACHABLE) from None
+                time.sleep(0.5)
+                continue
+            if not last and (answer.status_code in (502, 503, 504) or in_flight(answer)):
+                time.sleep(min(retry_after(answer) or 0.5, LONGEST_PAUSE))
+                continue
+            if not answer.ok:
+                raise refusal(answer)
+            return answer
+        raise AssertionError("the loop returns or raises")
 
     def document(self, method: str, path: str, **options: Any) -> Any:
         """The JSON of the answer, or None where it has none. Raises ClientError."""
@@ -125,6 +143,14 @@ class Server:
             if not page["next"]:
                 return
             page = self.document("GET", page["next"])
+
+
+def in_flight(answer: requests.Response) -> bool:
+    """Whether the server is still at an earlier try of the same request."""
+    try:
+        return answer.status_code == 409 and answer.json()["code"] == "idempotency_key_in_flight"
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def refusal(answer: requests.Response) -> ClientError:

@@ -8,7 +8,7 @@ meaning once published.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,10 @@ class FieldError:
     pointer: str
     code: str
     message: str
+
+    def below(self, pointer: str) -> FieldError:
+        """The same, where what it is about is a part of something else."""
+        return replace(self, pointer=f"{pointer}{self.pointer}")
 
 
 class ServiceError(Exception):

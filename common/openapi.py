@@ -19,6 +19,7 @@ MEANINGS = {
     412: "It is not in the state that the request's If-Match or If-None-Match asks for.",
     413: "The body is larger than this server takes.",
     415: "The body is of a type that is not taken here.",
+    422: "The `Idempotency-Key` was used for another request.",
     429: "Too many requests; `Retry-After` says in how many seconds to go on.",
     503: "Busy or not available right now; try again later.",
     507: "The file store has no room for this.",
@@ -62,6 +63,19 @@ PAGE_FIELDS = {
     "previous": "Address of the page before this one; null on the first.",
     "results": "What stands on this page, in the order of the list.",
 }
+TAKES_NO_KEY = "x-takes-no-idempotency-key"
+"""Extension of a POST that refuses an `Idempotency-Key`; not shown."""
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": (
+        "Names this request among yours, best by a new UUID. Sent again with the same key within 24 hours, it is not "
+        "carried out again but answered as it was: 409 while it is still being carried out, 422 if it is not the same."
+    ),
+}
+REPLAYED = {"description": "`true`: this is the stored answer of an earlier request.", "schema": {"type": "string"}}
 FORMAT = "Another way to say what the Accept header says: which kind of answer is wanted."
 
 
@@ -79,13 +93,25 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    takes_key = method == "post" and not operation.pop(TAKES_NO_KEY, False)
+    if takes_key:
+        operation.setdefault("parameters", []).append(KEY)
     formats = any(parameter["name"] == "format" for parameter in operation.get("parameters", ()))
-    statuses = {406, 429, *({413, 415} if method in WRITES else ()), *({404} if formats else ())}
+    statuses = {
+        406,
+        429,
+        *({413, 415} if method in WRITES else ()),
+        *({404} if formats else ()),
+        *({409, 422} if takes_key else ()),
+    }
     for status in sorted(statuses - {int(known) for known in operation["responses"]}):
         operation["responses"][str(status)] = {
             "description": MEANINGS[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
+    for status, response in operation["responses"].items():
+        if takes_key and status.startswith("2"):
+            response.setdefault("headers", {})["Idempotency-Replayed"] = REPLAYED
     operation["responses"] = dict(sorted(operation["responses"].items()))
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "format":

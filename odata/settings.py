@@ -354,6 +354,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "remove-orphan-files": {"task": "products.tasks.remove_orphan_files", "schedule": 3600},
     "remove-expired-uploads": {"task": "products.tasks.remove_expired_uploads", "schedule": 3600},
+    "remove-expired-replies": {"task": "accounts.tasks.remove_expired_replies", "schedule": 3600},
     "push-changes": {"task": "products.tasks.push_changes", "schedule": 5, "options": {"expires": 20}},
     # Retries come due, and nudges get lost. Each tick starts a dispatcher where one is free, if there is work.
     "deliver-webhooks": {"task": "webhooks.tasks.deliver", "schedule": 2, "options": {"expires": 4}},
@@ -392,6 +393,8 @@ SPECTACULAR_SETTINGS = {
         "ProductChangeAction": "products.models.ProductChange.Action",
         "ImportState": "products.models.Import.State",
         "ImportKind": "products.models.Import.Kind",
+        "BulkStatus": "products.writes.Status",
+        "StatusEnum": ["active", "inactive"],  # of a product
         "SignatureKind": "webhooks.models.SignatureKind",
         "DeliveryState": "webhooks.models.Delivery.State",
         "Trigger": "webhooks.models.Trigger",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ CATALOGUE_LOCK = 0x0DA7A
 
 EDITABLE = ("name", "description", "status", "attributes")
 """What of a product may change. The sku names it, and names don't change."""
+
+_has_nul = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
+"""In the text of JSON: `\\u0000` that is not itself written with a backslash before it."""
 
 PASSES = "active"
 """A cell that is right for every column: stands where there is nothing to judge."""
@@ -76,6 +80,9 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     The rules are those of a file's row, and so is the code: an import with this one row would
     take, refuse and trim the same.
     """
+    errors = [FieldError(f"/{name}", *problem) for name, value in fields.items() if (problem := _unstorable(value))]
+    if errors:
+        raise InvalidInputError(_in_short(errors), errors=errors)
     needed = [name for name in (SKU.name, NAME.name, STATUS.name) if name in fields]
     empty = [name for name in needed if not fields[name].strip()]
     errors = [FieldError(f"/{name}", f"{name}_missing", f"The {name} is empty. A product needs one.") for name in empty]
@@ -83,11 +90,28 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(judged, ProductRow):
         errors += [FieldError(f"/{error.column}", error.code, error.message) for error in judged]
     if errors or not isinstance(judged, ProductRow):
-        detail = errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
-        raise InvalidInputError(detail, errors=errors)
+        raise InvalidInputError(_in_short(errors), errors=errors)
     clean = judged._asdict() | {DESCRIPTION.name: judged.description or ""}
     del clean["attributes"]  # a request has them as they are
     return {name: clean.get(name, value) for name, value in fields.items()}
+
+
+def _in_short(errors: list[FieldError]) -> str:
+    return errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
+
+
+def _unstorable(value: Any) -> tuple[str, str] | None:
+    """The code and the words of what PostgreSQL can't store in this value, a text or whatever JSON holds."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return "half_surrogate", "A text holds half of a surrogate pair, which is no character (RFC 8259, section 8.2)."
+    except ValueError:
+        return "number_too_large", "A number is too large to be stored."
+    if not isinstance(value, str) and _has_nul(text):
+        return "control_character", "A text holds a NUL character, which can't be stored. Remove it."
+    return None
 
 
 def _judge(fields: Mapping[str, Any]) -> ProductRow | list[RowError]:
@@ -250,7 +274,7 @@ def _ids_of(products: QuerySet[Product]) -> tuple[str, tuple[Any, ...]]:
 
 def _write_many(statement: str, parameters: Iterable[Any], actor: User | None, import_: Import | None) -> int:
     """Returns how many products changed. Those who want to know are told, or will be by the import when it ends."""
-    with transaction.atomic(), _own_catalogue(), connection.cursor() as cursor:
+    with transaction.atomic(), own_catalogue(), connection.cursor() as cursor:
         before = pushing.last_change()
         who = (actor.pk if actor else None, import_.pk if import_ else None)
         cursor.execute(statement, [*parameters, *who])
@@ -261,7 +285,7 @@ def _write_many(statement: str, parameters: Iterable[Any], actor: User | None, i
 
 
 @contextmanager
-def _own_catalogue() -> Iterator[None]:
+def own_catalogue() -> Iterator[None]:
     """Hold the catalogue's lock to the end of the transaction. The session's lock_timeout bounds the wait."""
     try:
         with connection.cursor() as cursor:

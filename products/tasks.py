@@ -8,10 +8,12 @@ import os
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 from django.core.files.storage import default_storage
+from django.db import transaction
 from kombu.exceptions import OperationalError as QueueError
 
 from accounts import audit
@@ -33,7 +35,7 @@ def start_import(chunks: Iterable[bytes], *, file_name: str, options: ImportOpti
     """Take a file in and tell the workers of it. Raises what `receiver.receive` raises; that nobody
     could be told is no error, since the sweep will."""
     import_ = receiver.receive(chunks, file_name=file_name, options=options, user=user)
-    dispatch(import_.pk)
+    _dispatch_once_committed(import_.pk)
     return import_
 
 
@@ -41,7 +43,7 @@ def import_upload(upload: Upload, *, options: ImportOptions, user: User | None) 
     """The import of a finished upload's file; asked again, the same one. Raises what `uploads.import_from` raises."""
     import_, is_new = uploads.import_from(upload, options=options, user=user)
     if is_new:
-        dispatch(import_.pk)
+        _dispatch_once_committed(import_.pk)
     return import_
 
 
@@ -49,7 +51,7 @@ def apply_import(import_: Import, *, user: User | None, max_deactivated: str = "
     """Have a checked import applied. Raises what `lease.request_apply` raises."""
     import_ = lease.request_apply(import_, max_deactivated=max_deactivated)
     audit.record(user, "import.applied", import_)
-    dispatch(import_.pk)
+    _dispatch_once_committed(import_.pk)
     return import_
 
 
@@ -63,7 +65,7 @@ def cancel_import(import_: Import, *, user: User | None) -> Import:
 def undo_import(import_: Import, *, user: User | None) -> Import:
     """Have an applied import undone; the answer is the undo. Raises what `undoer.request_undo` raises."""
     undo = undoer.request_undo(import_, user=user)
-    dispatch(undo.pk)
+    _dispatch_once_committed(undo.pk)
     return undo
 
 
@@ -83,8 +85,13 @@ def read_again(import_: Import, file_format: FileFormat, *, user: User | None) -
 def change_products(action: str, selection: Selection, *, user: User | None) -> Import:
     """Have all products of a selection changed. Raises what `bulk.request_change` raises."""
     change = bulk.request_change(action, selection, user=user)
-    dispatch(change.pk)
+    _dispatch_once_committed(change.pk)
     return change
+
+
+def _dispatch_once_committed(import_id: uuid.UUID) -> None:
+    """At once, or after the transaction of a caller: before that, no worker would find the import."""
+    transaction.on_commit(partial(dispatch, import_id))
 
 
 def dispatch(import_id: uuid.UUID) -> None:

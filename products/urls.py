@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path
 
+from products.api.bulk import BulkViewSet
 from products.api.change_feed import ChangeFeedView
 from products.api.changes import ChangesViewSet
 from products.api.exports import ExportViewSet
@@ -33,6 +34,7 @@ def with_or_without_slash(route: str, view_set: Any, actions: dict[str, str]) ->
 
 urlpatterns = [
     path("api/v1/products/", product_list, name="product-list"),
+    path("api/v1/products/bulk/", BulkViewSet.as_view({"post": "write"}), name="product-bulk"),
     path("api/v1/products/export.csv", ExportViewSet.as_view({"get": "csv"}), name="product-export-csv"),
     path("api/v1/products/export.xlsx", ExportViewSet.as_view({"get": "xlsx"}), name="product-export-xlsx"),
     path("api/v1/products/<path:sku>/history/", HistoryViewSet.as_view({"get": "list"}), name="product-history"),

@@ -27,6 +27,7 @@ TABLE: list[Line] = [
     ("post", "/api/v1/imports/mapping/", "import", ALL),
     ("get", "/api/v1/products/", "read", ALL),
     ("post", "/api/v1/products/", "write", ALL),
+    ("post", "/api/v1/products/bulk/", "write", ALL),
     ("get", "/api/v1/products/{sku}/", "read", ALL),
     ("put", "/api/v1/products/{sku}/", "write", ALL),
     ("patch", "/api/v1/products/{sku}/", "write", ALL),

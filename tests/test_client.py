@@ -26,6 +26,7 @@ from accounts.models import ApiToken, User
 from products.importing import pipeline, uploads
 from products.models import Import, Product, Upload
 from products.tests.web_server import WebServer, running
+from webhooks.models import WebhookEndpoint
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -123,6 +124,7 @@ class Line:
         self.cut_after: int | None = None
         self.stalls = False
         """Whether it then swallows what comes, rather than hang up."""
+        self.answers_to_lose = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -156,6 +158,9 @@ class Line:
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         try:
             while piece := self._receive(server):
+                if self.answers_to_lose:
+                    self.answers_to_lose -= 1
+                    break
                 client.sendall(piece)
         except OSError:
             pass
@@ -343,6 +348,18 @@ def test_webhooks_are_made_listed_tested_and_deleted(shell: Shell) -> None:
     code, out, err = shell.run("webhooks", "test", made["id"])
     assert (code, out) == (1, "")
     assert "404 not_found" in err
+
+
+def test_a_write_whose_answer_is_lost_is_done_once_and_its_answer_comes_after_all(
+    server: WebServer, shell: Shell
+) -> None:
+    with line_to(server) as line:
+        line.answers_to_lose = 1
+        (made,) = shell_by(shell, line).documents("webhooks", "create", "https://93.184.215.14/hook")
+
+    assert line.answers_to_lose == 0
+    assert made["secret"].startswith("whsec_")
+    assert [str(endpoint.pk) for endpoint in WebhookEndpoint.objects.all()] == [made["id"]]
 
 
 # --- what goes wrong ---------------------------------------------------------------------------

@@ -8,12 +8,17 @@ connection and the end of the body alike, so that half a file would be imported 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest, QueryDict
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -83,8 +88,42 @@ def file_of(request: Request) -> tuple[Iterator[bytes], str]:
         if upload is None:
             raise no_file()
         return upload.chunks(CHUNK), upload.name or UNNAMED
-    body = cast("IO[bytes]", request.data)
-    return iter(partial(body.read, CHUNK), b""), _name(request)
+    return _pieces(getattr(request, "set_down", None) or request.data), _name(request)
+
+
+@contextmanager
+def set_down(request: Request) -> Iterator[str]:
+    """Have the whole body on the disk for the time of the block, and a digest of what it says: what a request may be
+    recognised by when it comes again. The boundary of a form, which is another each time, is no part of that."""
+    if is_json(request):
+        yield hashlib.sha256(request._request.body).hexdigest()
+    elif is_form(request):
+        form = cast("QueryDict", request.data)
+        told = {name: [_told(value) for value in values] for name, values in form.lists()}
+        yield hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    else:
+        with TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as file:
+            digest = hashlib.sha256()
+            for piece in _pieces(request.data):
+                digest.update(piece)
+                file.write(piece)
+            file.seek(0)
+            request.set_down = file  # type: ignore[attr-defined]
+            yield digest.hexdigest()
+
+
+def _told(value: Any) -> Any:
+    """What a field of a form says: its text, or the name and digest of its file."""
+    if not isinstance(value, UploadedFile):
+        return value
+    digest = hashlib.sha256()
+    for piece in value.chunks(CHUNK):
+        digest.update(piece)
+    return [value.name, digest.hexdigest()]
+
+
+def _pieces(body: Any) -> Iterator[bytes]:
+    return iter(partial(body.read, CHUNK), b"")
 
 
 def is_form(request: Request) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from django.core.files.storage import default_storage
@@ -16,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
+from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope, User
 from common.bodies import ShallowJSONParser
 from common.errors import NotFoundError
@@ -183,7 +185,7 @@ def upload_schema(**how: Any) -> Any:
     retrieve=extend_schema(summary="Read an import", parameters=[ID], responses={200: ImportDetail, **problems(404)}),
 )
 @extend_schema(tags=["imports"])
-class ImportViewSet(GenericViewSet):
+class ImportViewSet(IdempotentPosts, GenericViewSet):
     queryset = Import.objects.all()
     serializer_class = ImportDocument
     pagination_class = NewestFirst
@@ -202,6 +204,16 @@ class ImportViewSet(GenericViewSet):
         # Asked before the action is known, other than by the schema.
         action = getattr(self, "action", None) or self.action_map.get((self.request.method or "").lower())
         return super().get_parsers() if action == "create" else [ShallowJSONParser()]
+
+    @contextmanager
+    def whole_body(self, request: Request) -> Iterator[str]:
+        if self.action != "create":
+            with super().whole_body(request) as digest:
+                yield digest
+            return
+        bodies.prepare(request._request)
+        with bodies.set_down(request) as digest:
+            yield digest
 
     def list(self, request: Request) -> Response:
         refuse_unknown(request, ["state", "sha256"])

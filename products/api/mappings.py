@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.openapi import problems
 from common.parameters import refuse_unknown
@@ -17,7 +18,7 @@ from products.importing import mappings
 
 
 @extend_schema(tags=["imports"])
-class MappingViewSet(ViewSet):
+class MappingViewSet(IdempotentPosts, ViewSet):
     required_scopes = {"propose": {Scope.IMPORT}}
 
     @extend_schema(

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
+from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
@@ -32,8 +33,8 @@ SKU = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.PATH,
     description=(
-        "In upper or lower case, percent-encoded; it may hold slashes. One that ends in `/history` is reached "
-        "by `/products/id/{sku}`."
+        "In upper or lower case, percent-encoded; it may hold slashes. One that ends in `/history`, or is `bulk`, is "
+        "reached by `/products/id/{sku}`."
     ),
 )
 FILTERS = [
@@ -96,7 +97,7 @@ class ProductPages(KeysetPages):
     ),
 )
 @extend_schema(tags=["products"])
-class ProductViewSet(GenericViewSet):
+class ProductViewSet(IdempotentPosts, GenericViewSet):
     queryset = Product.objects.all()
     serializer_class = ProductDocument
     pagination_class = ProductPages

@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import IO, Any, cast
 
@@ -22,9 +23,9 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts.access import person
+from accounts.idempotency import IdempotentPosts
 from accounts.models import ApiToken, Scope
 from common.errors import InvalidInputError, ServiceError
 from products.api.bodies import UNNAMED
@@ -49,7 +50,7 @@ class VersionError(ServiceError):
     title = "Another version of tus"
 
 
-class TusView(APIView):
+class TusView(IdempotentPosts):
     """What all requests of the protocol have in common."""
 
     schema = None
@@ -94,6 +95,17 @@ class TusView(APIView):
 
 class UploadListView(TusView):
     """`/files/`: where uploads begin."""
+
+    @contextmanager
+    def whole_body(self, request: Request) -> Iterator[str]:
+        """What makes an upload is in its headers."""
+        if request.content_type == BODY_TYPE or request.headers.get("Transfer-Encoding"):
+            raise InvalidInputError(
+                "With an Idempotency-Key an upload begins without a body: its bytes are kept as they come in, not all "
+                "or none. Send them by PATCH, which can be repeated from the offset that HEAD tells.",
+                code="idempotency_key_not_taken",
+            )
+        yield f"{request.headers.get('Upload-Length')}\n{request.headers.get('Upload-Metadata')}"
 
     def post(self, request: Request) -> Response:
         metadata = request.headers.get("Upload-Metadata", "").strip()

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -469,5 +470,5 @@ def _take_over(upload: Upload, options: ImportOptions, user: User | None) -> Imp
             raise UploadTakenError("An import has taken the file of this upload.")
 
     import_ = receiver.adopt(path, file_name=upload.file_name, options=options, user=user, tie=tie)
-    path.unlink(missing_ok=True)
+    transaction.on_commit(partial(path.unlink, missing_ok=True))  # not before: a roll-back leaves the upload as it was
     return import_

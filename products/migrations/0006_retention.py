@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('products', '0004_change_pushes'),
+        ('products', '0005_request_ids'),
     ]
 
     operations = [

@@ -176,7 +176,7 @@ def test_a_sku_can_be_taken_only_once(client: APIClient) -> None:
         ({"sku": ["A"], "name": "Lamp"}, "/sku", "invalid"),
         ({"sku": "A", "name": "Lamp", "status": "sold"}, "/status", "unknown_status"),
         ({"sku": "A", "name": "Lamp", "attributes": [1]}, "/attributes", "not_a_dict"),
-        ({"sku": "A", "name": "Lamp", "attributes": {"a": "\0"}}, "", "invalid"),
+        ({"sku": "A", "name": "Lamp", "attributes": {"a": "\0"}}, "/attributes", "control_character"),
         ({"sku": "A", "name": "Lamp", "colour": "red"}, "/colour", "unknown_field"),
         ({"sku": "A", "name": "Lamp\0"}, "/name", None),
         ("text", "", "invalid"),

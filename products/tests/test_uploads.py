@@ -82,3 +82,16 @@ def test_a_large_file_does_not_go_through_memory(web: WebServer, content_type: s
 
     assert (status, document["bytes_total"]) == (202, 64 * MB)
     assert web.peak_memory() - idle < 25 * MB
+
+
+def test_a_large_file_with_a_key_does_not_go_through_memory_and_is_taken_once(web: WebServer) -> None:
+    web.send(web.head(RAW, f"Content-Length: {len(ROWS)}"), ROWS)
+    idle, block, head = web.peak_memory(), b"x" * MB, web.head(RAW, f"Content-Length: {64 * MB}", "Idempotency-Key: k")
+
+    first, again = (web.send(head, *[block] * 64) for _ in range(2))
+
+    assert first[0] == 202
+    assert again == first
+    assert web.peak_memory() - idle < 25 * MB
+    assert Import.objects.filter(bytes_total=64 * MB).count() == 1
+    assert web.send(head, *[block] * 63, b"y" * MB)[1]["code"] == "idempotency_key_reused"

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import InvalidInputError, NotFoundError
 from common.ids import first_uuid7
@@ -32,7 +33,7 @@ UNTIL = OpenApiParameter("until", OpenApiTypes.DATETIME, description="Only those
 
 
 @extend_schema(tags=["webhooks"])
-class DeliveryViewSet(GenericViewSet):
+class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     queryset = Delivery.objects.all()
     serializer_class = DeliveryDocument
     pagination_class = NewestFirst

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
+from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import NotFoundError
 from common.openapi import problems
@@ -89,7 +90,7 @@ REPLACED_BY: dict[str, Any] = {
     ),
 )
 @extend_schema(tags=["webhooks"])
-class EndpointViewSet(GenericViewSet):
+class EndpointViewSet(IdempotentPosts, GenericViewSet):
     queryset = WebhookEndpoint.objects.all()
     serializer_class = EndpointDocument
     pagination_class = KeysetPages

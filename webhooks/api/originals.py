@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
+from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError, NotFoundError
 from common.openapi import problems
@@ -34,7 +35,7 @@ URL = OpenApiParameter(
 
 
 @extend_schema(tags=["original paths"])
-class OriginalWebhookViewSet(GenericViewSet):
+class OriginalWebhookViewSet(IdempotentPosts, GenericViewSet):
     """`/webhooks/create`, `/getall`, `/update_by_id/{url}/{status}` and `/del_by_url/{url}`."""
 
     queryset = WebhookEndpoint.objects.all()

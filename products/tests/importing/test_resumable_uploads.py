@@ -427,6 +427,7 @@ def test_what_an_import_has_taken_is_neither_deleted_nor_lost_when_it_expires(ad
     assert stored_text(import_) == b"sku\n"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_store_without_paths_gets_a_copy(ada: User, settings: Settings, tmp_path: Path) -> None:
     backend = f"{ObjectStore.__module__}.{ObjectStore.__name__}"
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": backend, "OPTIONS": {"location": tmp_path}}}

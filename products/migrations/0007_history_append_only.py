@@ -4,7 +4,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('products', '0004_change_pushes'),
+        ('products', '0006_retention'),
     ]
 
     operations = [
