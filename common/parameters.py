@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from django.db import models
@@ -40,6 +40,30 @@ def choice(request: Request, name: str, choices: type[models.TextChoices], defau
     if value and value not in choices.values:
         raise _invalid(name, "invalid_choice", f"{name}={value!r} is none of {', '.join(choices.values)}.")
     return value
+
+
+def one_of(request: Request, name: str, allowed: Sequence[str]) -> str:
+    """The parameter's value, which must be one of these; empty if it is not there. Raises InvalidInputError."""
+    value = request.query_params.get(name)
+    if value is None:
+        return ""
+    if value not in allowed:
+        message = f"{name}={value[:80]!r} is not possible here. There is: {', '.join(allowed)}."
+        raise _invalid(name, "invalid_choice", message)
+    return value
+
+
+def chosen_fields(request: Request, allowed: Sequence[str], *, always: str) -> tuple[str, ...]:
+    """The fields that `?fields=` asks for and the one that is always shown, in the order of `allowed`; without it,
+    all of them. Raises InvalidInputError."""
+    text = request.query_params.get("fields")
+    if text is None:
+        return tuple(allowed)
+    wanted = {name.strip() for name in text.split(",")}
+    if unknown := sorted(wanted.difference(allowed)):
+        message = f"There is no field {unknown[0][:80]!r} to choose. There are: {', '.join(allowed)}."
+        raise _invalid("fields", "invalid_choice", message)
+    return tuple(name for name in allowed if name in wanted or name == always)
 
 
 def identifier(request: Request, name: str) -> uuid.UUID | None:

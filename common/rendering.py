@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,27 @@ import orjson
 from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
-_other = JSONEncoder().default
+_encoder = JSONEncoder()
+
+
+class JsonText:
+    """A value that is JSON already, such as PostgreSQL gives it: it goes into the answer as it is."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _other(value: Any) -> Any:
+    return orjson.Fragment(value.text) if isinstance(value, JsonText) else _encoder.default(value)
+
+
+class _Encoder(JSONEncoder):
+    """DRF's, for what orjson does not take."""
+
+    def default(self, obj: Any) -> Any:
+        return json.loads(obj.text) if isinstance(obj, JsonText) else super().default(obj)
 
 
 class FastJSONRenderer(JSONRenderer):
@@ -17,6 +38,8 @@ class FastJSONRenderer(JSONRenderer):
 
     What orjson does not take, such as whole numbers of more than 64 bits in a product's attributes, DRF writes.
     """
+
+    encoder_class = _Encoder
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None

@@ -87,7 +87,7 @@ MIDDLEWARE = [
     "odata.request_metrics.LatencyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "common.middleware.RequestLogMiddleware",
     "odata.csp.LiveServerCSPMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
@@ -97,7 +97,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "common.middleware.LazyMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -224,7 +224,8 @@ def database() -> dict[str, Any]:
         SETTING_PROBLEMS.append(problem)
         config = database_config(PLACES.database_url)
     config["CONN_MAX_AGE"] = 0  # the pool keeps connections; under ASGI an age would leak them
-    config["CONN_HEALTH_CHECKS"] = True  # a pool without checks hands out dead ones after a restart
+    config["ENGINE"] = "odata.postgresql"  # which looks whether what the pool hands out is alive
+    config["CONN_HEALTH_CHECKS"] = PROCESS not in ("web", "live")  # else the pool would ask as well, by a statement
     guards = {
         # A half-dead client must not hold locks: its statement ends, its transaction too.
         "client_connection_check_interval": "5s",

@@ -13,8 +13,9 @@ from common.openapi import problems
 from common.parameters import refuse_unknown
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
-from products.api.products import FIELDS, NOT_MODIFIED, SKU, ProductViewSet
+from products.api.products import NOT_MODIFIED, SKU, ProductViewSet
 from products.api.serializers import NewProduct, ProductDocument, ProductFields
+from products.listing import FIELDS
 from products.models import Product
 
 LIMIT, MOST = 100, 1000

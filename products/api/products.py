@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
-from common.pagination import KeysetPages
-from common.parameters import refuse_unknown
+from common.pagination import KeyPages
+from common.parameters import chosen_fields, one_of, refuse_unknown
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
-from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch
+from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
+from products.listing import FIELDS, ORDERS, Listing, document_with_sku
 from products.models import Product
 from products.selection import NAMES, Selection, is_filter
 
-FIELDS = ("sku", "name", "description", "status", "attributes", "version", "created_at", "updated_at")
 REPLACED_BY = {"description": "", "status": str(Product.Status.ACTIVE), "attributes": {}}
 """What PUT gives the fields that its body leaves out."""
 
@@ -54,19 +55,65 @@ FILTERS = [
         "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."
     ),
 ]
-
+CHOSEN = OpenApiParameter(
+    "fields",
+    OpenApiTypes.STR,
+    description=(
+        f"Only these fields, with commas between them, of {', '.join(FIELDS)}. `sku` is always there: it names the "
+        "product."
+    ),
+)
+ORDERING = OpenApiParameter(
+    "ordering",
+    OpenApiTypes.STR,
+    enum=ORDERS,
+    default=ORDERS[0],
+    description=(
+        "`id` is the order of their creation; `sku` that of their skus, in small letters and by the bytes of UTF-8. "
+        "`-` in front turns it round. There are no others, since only these have an index in which every page is quick."
+    ),
+)
+TOTAL = OpenApiParameter(
+    "total",
+    OpenApiTypes.STR,
+    enum=["estimate"],
+    description="`estimate` adds `total_estimate`: about how many there are in all, as PostgreSQL's planner guesses.",
+)
 
 NOT_MODIFIED = OpenApiResponse(description="The product is still in the state that If-None-Match names.")
 
 
-class ProductPages(KeysetPages):
-    """In the order in which they were created."""
+class ProductPages(KeyPages):
+    """In the order that is asked for. With `?total=estimate`, they also say about how many products there are."""
 
-    ordering = "id"
+    def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """One page of a `Listing`. Raises InvalidInputError."""
+        self._rows: Listing = rows
+        self._counts = bool(one_of(request, "total", ["estimate"]))
+        return super().paginate_queryset(rows, request, view)
+
+    def parse_key(self, text: str) -> int | str:
+        return self._rows.parse_key(text)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        response = super().get_paginated_response(data)
+        if self._counts:
+            response.data["total_estimate"] = self._rows.estimated_total()
+        return response
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        words = "About how many products the filters select, on every page together. Only with `?total=estimate`."
+        page["properties"]["total_estimate"] = {"type": "integer", "minimum": 0, "description": words}
+        return page
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List products", parameters=FILTERS, responses={200: ProductDocument, **problems()}),
+    list=extend_schema(
+        summary="List products",
+        parameters=[*FILTERS, ORDERING, CHOSEN, TOTAL],
+        responses={200: ShownProduct(many=True), **problems()},
+    ),
     create=extend_schema(
         summary="Create a product",
         parameters=[ETAG],
@@ -75,8 +122,8 @@ class ProductPages(KeysetPages):
     ),
     retrieve=extend_schema(
         summary="Read a product",
-        parameters=[SKU, IF_NONE_MATCH, ETAG],
-        responses={200: ProductDocument, 304: NOT_MODIFIED, **problems(404)},
+        parameters=[SKU, CHOSEN, IF_NONE_MATCH, ETAG],
+        responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         summary="Replace a product",
@@ -111,18 +158,25 @@ class ProductViewSet(GenericViewSet):
     }
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request, [*NAMES, *filter(is_filter, request.query_params)])
-        products = Selection.parse(request.query_params.dict()).products()
-        page = self.paginate_queryset(products.values("id", *FIELDS)) or []
-        return self.get_paginated_response([{name: row[name] for name in FIELDS} for row in page])
+        refuse_unknown(request, [*NAMES, "ordering", "fields", "total", *filter(is_filter, request.query_params)])
+        listing = Listing(
+            Selection.parse(request.query_params.dict()),
+            one_of(request, "ordering", ORDERS) or ORDERS[0],
+            chosen_fields(request, FIELDS, always="sku"),
+        )
+        page = self.paginate_queryset(cast("Any", listing)) or []
+        return self.get_paginated_response([{name: row[name] for name in listing.fields} for row in page])
 
     def retrieve(self, request: Request, sku: str) -> Response:
-        refuse_unknown(request, paged=False)
-        row = catalogue.with_sku(sku).values("id", *FIELDS).first()
-        if row is None:
+        refuse_unknown(request, ["fields"], paged=False)
+        fields = chosen_fields(request, FIELDS, always="sku")
+        product = document_with_sku(sku)
+        if product is None:
             raise catalogue.no_such_product(sku)
-        tag = etag(row.pop("id"), row["version"])
-        return with_etag(Response(status=304) if has_already(request, tag) else Response(row), tag)
+        tag = etag(product["id"], product["version"])
+        if has_already(request, tag):
+            return with_etag(Response(status=304), tag)
+        return with_etag(Response({name: product[name] for name in fields}), tag)
 
     def create(self, request: Request) -> Response:
         refuse_unknown(request, paged=False)
