@@ -45,14 +45,13 @@ class Listing:
 
     def page(self, *, after: Any, before: Any, limit: int) -> list[dict[str, Any]]:
         """Up to `limit` products after a key, or before one. Each has its `key` first."""
-        key = before if before is not None else after
+        keys = [key for key in (after, before) if key is not None]
         down = self.order.startswith("-") != (before is not None)
-        build = partial(_page, down=down, by=self.order.lstrip("-"), fields=self.fields, limit=limit)
-        keys = () if key is None else (key,)
+        shape = (self.order.lstrip("-"), down, self.fields, limit)
         if self.selection == Selection():
-            rows = _of_all(build.keywords["by"], down, self.fields, limit, *map(type, keys)).rows(*keys)
+            rows = _of_all(*shape, *map(type, keys)).rows(*keys)
         else:
-            rows = list(build(self.selection.products(), *keys))
+            rows = list(page_query(self.selection.products(), *shape, *keys))
         if before is not None:
             rows.reverse()
         documents = [_document(("key", *self.fields), row) for row in rows]
@@ -81,31 +80,32 @@ class Listing:
 @lru_cache(maxsize=256)
 def _of_all(by: str, down: bool, fields: tuple[str, ...], limit: int, *keys: type) -> Statement:
     """A page of the whole catalogue, compiled once."""
-    build = partial(_page, Product.objects.all(), down=down, by=by, fields=fields, limit=limit)
+    build = partial(page_query, Product.objects.all(), by, down, fields, limit)
     return Statement(build, *(kind() for kind in keys))
 
 
-def _page(found: QuerySet[Product], *key: Any, down: bool, by: str, fields: tuple[str, ...], limit: int) -> Any:
+def page_query(
+    found: QuerySet[Product], by: str, down: bool, fields: tuple[str, ...], limit: int, *key: Any
+) -> QuerySet[Product, tuple[Any, ...]]:
+    """The first `limit` of these products, or the first behind a key: rows of each one's key and these fields."""
     column: Lower | F = Lower("sku") if by == "sku" else F("id")
+    order = (_ByBytes if by == "sku" else OrderBy)(column, descending=down)
     if key and by == "sku":
-        # Of the index's own operators: it compares bytes, whatever the database's locale.
-        found = found.filter(
-            Func(
-                column,
-                Value(*key),
-                template="%(expressions)s",
-                arg_joiner=" ~<~ " if down else " ~>~ ",
-                output_field=BooleanField(),
-            )
-        )
+        found = found.filter(_Behind(column, Value(*key), arg_joiner=" ~<~ " if down else " ~>~ "))
     elif key:
         found = found.filter(**{"id__lt" if down else "id__gt": key[0]})
-    order = _ByBytes(column, descending=down) if by == "sku" else OrderBy(column, descending=down)
     return found.order_by(order).values_list(column, *map(_as_text, fields))[:limit]
 
 
+class _Behind(Func):
+    """Comparison by the operators of an index with text_pattern_ops: by bytes, whatever the database's locale."""
+
+    template = "%(expressions)s"
+    output_field = BooleanField()
+
+
 class _ByBytes(OrderBy):
-    """The order of an index with text_pattern_ops."""
+    """The order of such an index."""
 
     def as_sql(self, compiler: Any, connection: Any, template: str | None = None, **context: Any) -> Any:
         # The comment is for Django, which looks for one of its two words behind each expression.

@@ -17,13 +17,13 @@ from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
 from common.pagination import KeyPages
-from common.parameters import chosen_fields, one_of, refuse_unknown
+from common.parameters import chosen_fields, one_of
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
 from products.listing import FIELDS, ORDERS, Listing, document_with_sku
 from products.models import Product
-from products.selection import NAMES, Selection, is_filter
+from products.selection import Selection
 
 REPLACED_BY = {"description": "", "status": str(Product.Status.ACTIVE), "attributes": {}}
 """What PUT gives the fields that its body leaves out."""
@@ -158,7 +158,6 @@ class ProductViewSet(GenericViewSet):
     }
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request, [*NAMES, "ordering", "fields", "total", *filter(is_filter, request.query_params)])
         listing = Listing(
             Selection.parse(request.query_params.dict()),
             one_of(request, "ordering", ORDERS) or ORDERS[0],
@@ -168,7 +167,6 @@ class ProductViewSet(GenericViewSet):
         return self.get_paginated_response([{name: row[name] for name in listing.fields} for row in page])
 
     def retrieve(self, request: Request, sku: str) -> Response:
-        refuse_unknown(request, ["fields"], paged=False)
         fields = chosen_fields(request, FIELDS, always="sku")
         product = document_with_sku(sku)
         if product is None:
@@ -179,7 +177,6 @@ class ProductViewSet(GenericViewSet):
         return with_etag(Response({name: product[name] for name in fields}), tag)
 
     def create(self, request: Request) -> Response:
-        refuse_unknown(request, paged=False)
         fields = read_fields(NewProduct, request)
         product = catalogue.create_product(fields, actor=person(request))
         location = reverse("product-detail", args=[product.sku])
@@ -193,7 +190,6 @@ class ProductViewSet(GenericViewSet):
         return self._write(request, sku, read_fields(ProductPatch, request))
 
     def _write(self, request: Request, sku: str, fields: dict[str, Any]) -> Response:
-        refuse_unknown(request, paged=False)
         product = catalogue.product_with_sku(sku)
         refuse_renaming(product, fields.pop("sku", None))
         return shown(
@@ -201,7 +197,6 @@ class ProductViewSet(GenericViewSet):
         )
 
     def destroy(self, request: Request, sku: str) -> Response:
-        refuse_unknown(request, paged=False)
         product = catalogue.product_with_sku(sku)
         catalogue.delete_product(product, actor=person(request), precondition=precondition(request))
         return Response(status=204)

@@ -21,7 +21,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import Scope
 from common.openapi import problems
 from common.pagination import KeysetPages
-from common.parameters import choice, refuse_unknown
+from common.parameters import choice
 from products.api.imports import ID, visible_import
 from products.api.rejects_csv import rejects_csv
 from products.api.serializers import ReportedRowDocument
@@ -92,7 +92,6 @@ class RejectsViewSet(GenericViewSet):
         responses={200: ReportedRowDocument(many=True), **problems(404)},
     )
     def list(self, request: Request, import_id: str) -> Response:
-        refuse_unknown(request, ["outcome"])
         import_ = visible_import(request, import_id)
         rows = import_.reported_rows.filter(outcome=_outcome(request))
         page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
@@ -105,7 +104,6 @@ class RejectsViewSet(GenericViewSet):
         responses={200: CausesDocument, **problems(404)},
     )
     def summary(self, request: Request, import_id: str) -> Response:
-        refuse_unknown(request, ["outcome"])
         import_, outcome = visible_import(request, import_id), _outcome(request)
         total = {"rejected": import_.rows_rejected, "duplicate": import_.rows_duplicate}
         rows = total.get(outcome, import_.rows_repaired)
@@ -120,7 +118,6 @@ class RejectsViewSet(GenericViewSet):
         responses={(200, "text/csv"): OpenApiTypes.STR, **problems(404)},
     )
     def download(self, request: Request, import_id: str) -> StreamingHttpResponse:
-        refuse_unknown(request, ["outcome"])
         outcome = _outcome(request)
         import_ = visible_import(request, import_id)
         response = StreamingHttpResponse(rejects_csv(import_, outcome), content_type="text/csv; charset=utf-8")
