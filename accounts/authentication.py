@@ -63,11 +63,13 @@ _BY_KEY = Statement(lambda key_id: ApiToken.objects.select_related("user").filte
 
 def _with_user(row: tuple[Any, ...]) -> ApiToken:
     """The token of a row of `_BY_KEY`: its columns, then those of its user."""
-    names = [field.attname for field in ApiToken._meta.concrete_fields]
-    users = [field.attname for field in User._meta.concrete_fields]
-    token = ApiToken.from_db(DEFAULT_DB_ALIAS, names, row[: len(names)])
-    token.user = User.from_db(DEFAULT_DB_ALIAS, users, row[len(names) :])
+    token = ApiToken.from_db(DEFAULT_DB_ALIAS, _OF_TOKEN, row[: len(_OF_TOKEN)])
+    token.user = User.from_db(DEFAULT_DB_ALIAS, _OF_USER, row[len(_OF_TOKEN) :])
     return token
+
+
+_OF_TOKEN = [field.attname for field in ApiToken._meta.concrete_fields]
+_OF_USER = [field.attname for field in User._meta.concrete_fields]
 
 
 def _note_use(token: ApiToken) -> None:
@@ -90,7 +92,7 @@ class BearerAuthentication(authentication.BaseAuthentication):
         A wrong token is refused even where a session would do: a program is told, never quietly
         let in as somebody else.
         """
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != self.keyword.lower():
             return None
         full = credentials.strip()

@@ -1,16 +1,33 @@
-"""JSON of the API's answers."""
+"""JSON of the API's answers, and how it is settled on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from rest_framework.renderers import JSONRenderer
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
 _encoder = JSONEncoder()
+
+
+class ShortNegotiation(DefaultContentNegotiation):
+    """DRF's, with a short way to the same end for requests that leave the choice to us, or ask for the usual."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        usual = next(iter(renderers))
+        if request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", usual.media_type) and not (
+            format_suffix or "format" in request.query_params
+        ):
+            return usual, str(usual.media_type)
+        found: tuple[BaseRenderer, str] = super().select_renderer(request, renderers, format_suffix)
+        return found
 
 
 class JsonText:

@@ -342,6 +342,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope", "common.parameters.KnownParameters"],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limits.ClientThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["common.rendering.FastJSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "common.rendering.ShortNegotiation",
     "DEFAULT_PARSER_CLASSES": ["common.bodies.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
     "DEFAULT_SCHEMA_CLASS": "common.openapi.Schema",
