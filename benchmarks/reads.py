@@ -161,12 +161,14 @@ def in_turns(addresses: dict[str, str], secret: str) -> dict[str, dict[str, list
 
 def crowd(url: str, secret: str) -> dict[str, Any]:
     """1000 connections at once: requests answered, what went wrong, and the 99th percentile of their seconds."""
+    requests.get(url, timeout=60)  # answered behind whatever others have left
     said = wrk(url, secret, CROWD, CROWD_SECONDS)
     failed = FAILED.search(said)
+    answered = int(_group(COUNT, said))
     number, unit = (P99.search(said) or _missing(said)).groups()
     return {
-        "answered": int(_group(COUNT, said)),
-        "failed": failed.group() if failed else "",
+        "answered": answered,
+        "failed": failed.group() if failed else "" if answered >= CROWD else f"only {answered:,} answers",
         "p99_seconds": float(number) * UNITS[unit],
     }
 
