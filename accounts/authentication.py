@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -16,12 +17,11 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 
-from accounts.models import ApiToken
+from accounts.models import ApiToken, User
+from common.queries import Statement
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
-
-    from accounts.models import User
 
 TOKEN_SHAPE = re.compile(rf"{ApiToken.PREFIX}_([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -51,10 +51,25 @@ def _find(full: str) -> ApiToken | None:
     if shape is None:
         return None
     key_id, secret = shape.groups()
-    token = ApiToken.objects.select_related("user").filter(key_id=key_id).first()
-    if token is None or not token.matches(secret) or not token.user.is_active:
-        return None
+    for row in _BY_KEY.rows(key_id):
+        token = _with_user(row)
+        if token.matches(secret) and token.user.is_active:
+            return token
+    return None
+
+
+_BY_KEY = Statement(lambda key_id: ApiToken.objects.select_related("user").filter(key_id=key_id).order_by(), "key")
+
+
+def _with_user(row: tuple[Any, ...]) -> ApiToken:
+    """The token of a row of `_BY_KEY`: its columns, then those of its user."""
+    token = ApiToken.from_db(DEFAULT_DB_ALIAS, _OF_TOKEN, row[: len(_OF_TOKEN)])
+    token.user = User.from_db(DEFAULT_DB_ALIAS, _OF_USER, row[len(_OF_TOKEN) :])
     return token
+
+
+_OF_TOKEN = [field.attname for field in ApiToken._meta.concrete_fields]
+_OF_USER = [field.attname for field in User._meta.concrete_fields]
 
 
 def _note_use(token: ApiToken) -> None:
@@ -77,7 +92,7 @@ class BearerAuthentication(authentication.BaseAuthentication):
         A wrong token is refused even where a session would do: a program is told, never quietly
         let in as somebody else.
         """
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != self.keyword.lower():
             return None
         full = credentials.strip()

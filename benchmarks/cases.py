@@ -12,6 +12,7 @@ from typing import Any
 import database
 import deliveries
 import files
+import reads
 from memory import watch
 from place import PROJECT, Place
 from service import BenchmarkError, Imported, Service, multipart
@@ -211,6 +212,15 @@ class Cases:
         self.other["webhooks"] = deliveries.measure(self.place)
         for name in ("webhooks", "beat"):
             self.service.start_process(name)
+
+    # --- reads ---------------------------------------------------------------------------------
+
+    def reads(self) -> None:
+        """By web processes of its own, each with its settings: that of the service rests meanwhile."""
+        database.empty_catalogue(self.connection)
+        secret = str(self.service.session.headers["Authorization"]).removeprefix("Bearer ")
+        self.other["reads"] = reads.measure(self.place, secret, self.peers_python)
+        database.empty_catalogue(self.connection)
 
     # --- a large catalogue ---------------------------------------------------------------------
 

@@ -186,6 +186,37 @@ def webhooks(results: Results) -> str:
     return table(("figure", "goal", "measured", ""), rows)
 
 
+def reads(results: Results) -> str:
+    """Each figure, its goal, and whether it is met."""
+    found = results["other"].get("reads")
+    if not found:
+        return f"Reads: {NOT_MEASURED}."
+    rates, compared = found["rates"], table(("", "requests a second: median (lowest–highest)"), _rates(found))
+    figures: list[tuple[str, str, str, bool]] = []
+    for goal, other, words in ((1.5, "peer", "the peer's"), (3, "plain", "plain serializers'")):
+        for target in ("list of 50", "detail") if other == "peer" else ("list of 50",):
+            for who, limit in (("ours", ""), ("ours, limited", ", rate limit on")):
+                ratio = median(rates[target][who]) / median(rates[target][other])
+                figures.append((f"{target}{limit}, x {words}", f">= {goal:g}", f"{ratio:.2f}", ratio >= goal))
+    for order, each in found["deep"].items():
+        ratio = each["deep_ms"] / each["first_ms"]
+        what = f"page 10,000 in the order of {order}, x page 1"
+        figures.append((what, "<= 1.2", f"{ratio:.2f} ({each['first_ms']:.1f} ms)", ratio <= 1.2))
+    for target, each in found["crowd"].items():
+        what = f"1,000 connections, {target}"
+        figures.append((f"{what}: p99, s", "<= 3", f"{each['p99_seconds']:.2f}", each["p99_seconds"] <= 3))
+        wrong = each["failed"] or f"none of {each['answered']:,}"
+        figures.append((f"{what}: not answered, or by an error", "none", wrong, not each["failed"]))
+    rows = ((what, goal, value, "met" if met else "missed") for what, goal, value, met in figures)
+    return f"{table(('figure', 'goal', 'measured', ''), rows)}\n\n{compared}"
+
+
+def _rates(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for target, each in found["rates"].items():
+        for who, rates in each.items():
+            yield f"{target}: {who}", f"{median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
+
+
 def page(results: Results) -> str:
     """The whole of docs/performance.md."""
     machine = results["machine"]
@@ -212,6 +243,7 @@ def page(results: Results) -> str:
         "uploads": uploads(results),
         "exports": exports(results),
         "webhooks": webhooks(results),
+        "reads": reads(results),
         "export_memory": memory(results["other"].get("export memory", {}), WEB_GOAL_MB, "export"),
     }
     text = TEMPLATE.read_text(encoding="utf-8")

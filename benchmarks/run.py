@@ -29,7 +29,7 @@ from service import BenchmarkError, Service
 
 RESULTS = PROJECT / "benchmarks" / "results"
 PAGE = PROJECT / "docs" / "performance.md"
-PARTS = ("copy", "imports", "peers", "memory", "uploads", "exports", "webhooks")
+PARTS = ("copy", "imports", "peers", "memory", "uploads", "exports", "webhooks", "reads")
 QUICK_ROWS, QUICK_REPEATS = 50_000, 3
 
 
@@ -73,6 +73,8 @@ def measure(cases: Cases, wanted: argparse.Namespace) -> None:
         step("exports", lambda: cases.exports(wanted.repeats))
     if "webhooks" in parts:
         step("webhooks", cases.webhooks)
+    if "reads" in parts:
+        step("reads", cases.reads)
     if wanted.large:
         step("a large catalogue", lambda: cases.large(min(wanted.repeats, 3)))
 
@@ -131,7 +133,7 @@ def parse_arguments() -> argparse.Namespace:
     wanted.whole = not (wanted.quick or wanted.only or wanted.rows or wanted.repeats)
     wanted.rows = wanted.rows or (QUICK_ROWS if wanted.quick else 500_000)
     wanted.repeats = wanted.repeats or (QUICK_REPEATS if wanted.quick else 5)
-    if "peers" in (wanted.only or PARTS) and not wanted.peers_python.exists():
+    if {"peers", "reads"}.intersection(wanted.only or PARTS) and not wanted.peers_python.exists():
         parser.error(f"the peers' libraries are not there ({wanted.peers_python}): `make bench` installs them.")
     return wanted
 

@@ -11,8 +11,12 @@ from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+import structlog
 from django.http import HttpRequest
 from django_structlog.middlewares import RequestMiddleware
+
+from common import request_ids
+from common.client_ip import client_ip
 
 HIDDEN = "…"
 SECRET_PATHS = re.compile(r"^(/setup/|/webhooks/(?:del_by_url|update_by_id)/).+", re.DOTALL)
@@ -52,7 +56,11 @@ def hide(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 class RequestLogMiddleware(RequestMiddleware):
-    """One line for each request, by an address that may be shown."""
+    """One line for each request, when it ends, by an address that may be shown."""
+
+    def prepare(self, request: HttpRequest) -> None:
+        """Add the request's id and where it comes from to every line of the log."""
+        structlog.contextvars.bind_contextvars(request_id=request.META[request_ids.META], ip=client_ip(request))
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:

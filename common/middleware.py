@@ -1,15 +1,17 @@
-"""Errors that no view has answered."""
+"""Errors that no view has answered, and what others' middleware need not do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.messages.storage import default_storage
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 from common.errors import InvalidInputError
 from common.explain import Problem, explain
@@ -29,9 +31,25 @@ def forget_unknown_user(request: HttpRequest) -> None:
     The log notes the user's id at the end of every request, and would look it up in a database that
     may be what is away: that would make the caller wait for as long again, and fail once more.
     """
-    user = getattr(request, "user", None)
-    if isinstance(user, LazyObject) and user.__dict__.get("_wrapped") is empty:
+    if unseen(getattr(request, "user", None)):
         request.user = AnonymousUser()
+
+
+def unseen(lazy: object) -> bool:
+    """Whether nobody has looked yet at what is made when somebody does."""
+    return isinstance(lazy, LazyObject) and lazy.__dict__.get("_wrapped") is empty
+
+
+class LazyMessageMiddleware(MessageMiddleware):
+    """Django's, for requests of people: those of programs, which look at no message, make no store for them."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        request._messages = SimpleLazyObject(lambda: default_storage(request))  # type: ignore[attr-defined]
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if unseen(getattr(request, "_messages", None)):
+            return response
+        return super().process_response(request, response)
 
 
 class ProblemMiddleware:

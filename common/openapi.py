@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
+from rest_framework.views import APIView
 
 MEANINGS = {
     400: "The request is not valid; `errors` names what is wrong with which part.",
@@ -53,6 +55,33 @@ def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
         (status, "application/problem+json"): OpenApiResponse(Problem, description=MEANINGS[status])
         for status in sorted({400, 401, 403, 503, *statuses})
     }
+
+
+# --- what an operation takes ----------------------------------------------------------------------
+
+
+class Schema(AutoSchema):
+    """drf-spectacular's, which can also be asked while a request is answered."""
+
+    path = ""
+
+    def query_parameters(self) -> set[str]:
+        """The names of the parameters that an address of this operation may have after its question mark."""
+        described = [each for each in self.get_override_parameters() if isinstance(each, OpenApiParameter)]
+        paging = {each["name"] for each in self._get_pagination_parameters()}
+        return paging | {each.name for each in described if each.location == OpenApiParameter.QUERY}
+
+
+def query_parameters(view: APIView, method: str) -> set[str]:
+    """What the document says that this operation of a view takes; nothing where it says nothing of it."""
+    handler = getattr(view, getattr(view, "action", None) or method.lower(), None)
+    described = getattr(handler, "kwargs", {}).get("schema")
+    if described is None:
+        return set()
+    schema = described()
+    schema.view, schema.method = view, method.replace("HEAD", "GET")
+    names: set[str] = schema.query_parameters()
+    return names
 
 
 # --- what holds for all operations -----------------------------------------------------------------

@@ -79,14 +79,14 @@ class NewestFirst(KeysetPages):
 
 
 class Rows(Protocol):
-    """Rows with whole numbers as their keys, fetched a page at a time."""
+    """Rows with keys, fetched a page at a time."""
 
-    def page(self, *, after: int | None, before: int | None, limit: int) -> list[Any]:
+    def page(self, *, after: Any, before: Any, limit: int) -> list[Any]:
         """Up to `limit` rows in order: the first ones after a key, or the last ones before it. Each has its "key"."""
 
 
 class KeyPages(KeysetPages):
-    """The same pages over `Rows`, which need not be a query set."""
+    """The same pages over `Rows`, which need not be a query set. Their keys are whole numbers."""
 
     def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """One page of `rows`. Raises InvalidInputError."""
@@ -112,18 +112,25 @@ class KeyPages(KeysetPages):
         cursor = b64encode(position.encode()).decode()
         return str(replace_query_param(self.base_url, self.cursor_query_param, cursor))
 
-    def _keys(self, request: Request) -> tuple[int | None, int | None]:
+    def parse_key(self, text: str) -> Any:
+        """The key that a cursor holds. Raises ValueError for what is none of these rows'."""
+        number = int(text)
+        if not -(2**63) <= number < 2**63:
+            raise ValueError(text)
+        return number
+
+    def _keys(self, request: Request) -> tuple[Any, Any]:
         text = request.query_params.get(self.cursor_query_param)
         if text is None:
             return None, None
         try:
             side, _, key = b64decode(text, validate=True).decode().partition(":")
-            number = int(key)
+            found = self.parse_key(key)
         except ValueError:
             raise foreign_cursor() from None
-        if side not in ("after", "before") or not -(2**63) <= number < 2**63:
+        if side not in ("after", "before"):
             raise foreign_cursor()
-        return (number, None) if side == "after" else (None, number)
+        return (found, None) if side == "after" else (None, found)
 
 
 class Feed(Protocol):

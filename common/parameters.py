@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from common.errors import FieldError, InvalidInputError
 
-PAGING = frozenset({"cursor", "page_size", "format"})
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+PLACEHOLDER = ".NAME"
+"""Ends the names of parameters such as `attributes.NAME`, where any name may stand."""
 
 
-def refuse_unknown(request: Request, known: Iterable[str] = (), *, paged: bool = True) -> None:
-    """Raise InvalidInputError if the address holds a parameter that means nothing here: a mistyped
-    filter must not look like one that found everything. What is not `paged` has no `cursor`, either."""
-    paging = PAGING if paged else frozenset()
-    names = sorted({*known})
-    unknown = [name for name in request.query_params if name not in paging and name not in names]
-    if unknown:
-        allowed = ", ".join(sorted({*names, *(("cursor", "page_size") if paged else ())}))
-        known_ones = f"There are: {allowed}." if allowed else "This address takes none."
-        raise InvalidInputError(
-            f"There is no parameter {unknown[0]!r} here. {known_ones}",
-            code="unknown_parameter",
-            errors=[
-                FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown
-            ],
-        )
+class KnownParameters(BasePermission):
+    """Lets no request through whose address holds a parameter that the OpenAPI document does not name: a mistyped
+    filter must not look like one that found everything. One rule for every operation of every view."""
+
+    known: ClassVar[dict[tuple[type[APIView], str, str], set[str]]] = {}
+    """What each operation takes, once somebody has asked: by view, action and method."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """True. Raises InvalidInputError."""
+        method = request.method or ""
+        if not request.query_params or method == "OPTIONS" or not hasattr(view, method.lower()):
+            return True
+        key = (type(view), getattr(view, "action", ""), method)
+        if key not in self.known:
+            from common.openapi import query_parameters  # which needs views, and those this class
+
+            self.known[key] = query_parameters(view, method)
+        refuse_unknown(request, self.known[key])
+        return True
+
+
+def refuse_unknown(request: Request, known: Iterable[str]) -> None:
+    """Raise InvalidInputError if the address holds other parameters than these and DRF's own, `format`."""
+    names = sorted(known)
+    stems = tuple(name.removesuffix("NAME") for name in names if name.endswith(PLACEHOLDER))
+    unknown = [
+        name
+        for name in request.query_params
+        if name not in names and name != "format" and not (name.startswith(stems) and name not in stems)
+    ]
+    if not unknown:
+        return
+    known_ones = f"There are: {', '.join(names)}." if names else "This address takes none."
+    raise InvalidInputError(
+        f"There is no parameter {unknown[0]!r} here. {known_ones}",
+        code="unknown_parameter",
+        errors=[FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown],
+    )
 
 
 def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
@@ -40,6 +68,30 @@ def choice(request: Request, name: str, choices: type[models.TextChoices], defau
     if value and value not in choices.values:
         raise _invalid(name, "invalid_choice", f"{name}={value!r} is none of {', '.join(choices.values)}.")
     return value
+
+
+def one_of(request: Request, name: str, allowed: Sequence[str]) -> str:
+    """The parameter's value, which must be one of these; empty if it is not there. Raises InvalidInputError."""
+    value = request.query_params.get(name)
+    if value is None:
+        return ""
+    if value not in allowed:
+        message = f"{name}={value[:80]!r} is not possible here. There is: {', '.join(allowed)}."
+        raise _invalid(name, "invalid_choice", message)
+    return value
+
+
+def chosen_fields(request: Request, allowed: Sequence[str], *, always: str) -> tuple[str, ...]:
+    """The fields that `?fields=` asks for and the one that is always shown, in the order of `allowed`; without it,
+    all of them. Raises InvalidInputError."""
+    text = request.query_params.get("fields")
+    if text is None:
+        return tuple(allowed)
+    wanted = {name.strip() for name in text.split(",")}
+    if unknown := sorted(wanted.difference(allowed)):
+        message = f"There is no field {unknown[0][:80]!r} to choose. There are: {', '.join(allowed)}."
+        raise _invalid("fields", "invalid_choice", message)
+    return tuple(name for name in allowed if name in wanted or name == always)
 
 
 def identifier(request: Request, name: str) -> uuid.UUID | None:

@@ -1,15 +1,53 @@
-"""JSON of the API's answers."""
+"""JSON of the API's answers, and how it is settled on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from rest_framework.renderers import JSONRenderer
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
-_other = JSONEncoder().default
+_encoder = JSONEncoder()
+
+
+class ShortNegotiation(DefaultContentNegotiation):
+    """DRF's, with a short way to the same end for requests that leave the choice to us, or ask for the usual."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        usual = next(iter(renderers))
+        if request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", usual.media_type) and not (
+            format_suffix or "format" in request.query_params
+        ):
+            return usual, str(usual.media_type)
+        found: tuple[BaseRenderer, str] = super().select_renderer(request, renderers, format_suffix)
+        return found
+
+
+class JsonText:
+    """A value that is JSON already, such as PostgreSQL gives it: it goes into the answer as it is."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _other(value: Any) -> Any:
+    return orjson.Fragment(value.text) if isinstance(value, JsonText) else _encoder.default(value)
+
+
+class _Encoder(JSONEncoder):
+    """DRF's, for what orjson does not take."""
+
+    def default(self, obj: Any) -> Any:
+        return json.loads(obj.text) if isinstance(obj, JsonText) else super().default(obj)
 
 
 class FastJSONRenderer(JSONRenderer):
@@ -17,6 +55,8 @@ class FastJSONRenderer(JSONRenderer):
 
     What orjson does not take, such as whole numbers of more than 64 bits in a product's attributes, DRF writes.
     """
+
+    encoder_class = _Encoder
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None

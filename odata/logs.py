@@ -27,14 +27,11 @@ ROUTINE_TASKS = (
     "webhooks.tasks.deliver",
 )
 ROUTINE_REQUESTS = ("GET /livez", "GET /readyz", "GET /metrics")
-ROUTINE_EVENTS = ("task_enqueued", "task_started", "task_succeeded", "request_started", "request_finished")
+ROUTINE_EVENTS = ("task_enqueued", "task_started", "task_succeeded", "request_finished")
 
 
 class WithoutRoutine(logging.Filter):
-    """Drops what happens every few seconds and means nothing: health checks and sweeps that went well.
-
-    Also `request_started`, since the line at the request's end says the same and more.
-    """
+    """Drops what happens every few seconds and means nothing: health checks and sweeps that went well."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +47,7 @@ class WithoutRoutine(logging.Filter):
             return True
         if event.get("event") not in ROUTINE_EVENTS:
             return True
-        if event["event"] == "request_started" or event.get("request") in ROUTINE_REQUESTS:
+        if event.get("request") in ROUTINE_REQUESTS:
             return False
         return not self._is_of_routine_task(event)
 

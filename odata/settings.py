@@ -102,7 +102,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "common.middleware.LazyMessageMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -238,7 +238,8 @@ def database() -> dict[str, Any]:
             SETTING_PROBLEMS.append(problem)
         config["DISABLE_SERVER_SIDE_CURSORS"] = True  # one would outlive the transaction it was opened in
     config["CONN_MAX_AGE"] = 0  # the pool keeps connections; under ASGI an age would leak them
-    config["CONN_HEALTH_CHECKS"] = True  # a pool without checks hands out dead ones after a restart
+    config["ENGINE"] = "odata.postgresql"  # which looks whether what the pool hands out is alive
+    config["CONN_HEALTH_CHECKS"] = PROCESS not in ("web", "live")  # else the pool would ask as well, by a statement
     guards = {
         # A half-dead client must not hold locks: its statement ends, its transaction too.
         "client_connection_check_interval": "5s",
@@ -371,12 +372,13 @@ REST_FRAMEWORK = {
         "accounts.authentication.BearerAuthentication",
         "accounts.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasScope", "common.parameters.KnownParameters"],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.rate_limits.ClientThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["common.rendering.FastJSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "common.rendering.ShortNegotiation",
     "DEFAULT_PARSER_CLASSES": ["common.bodies.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "common.pagination.KeysetPages",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "common.openapi.Schema",
     "EXCEPTION_HANDLER": "common.problems.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

@@ -16,6 +16,7 @@ handler404 = "common.problems.page_not_found"
 handler500 = "common.problems.server_error"
 
 urlpatterns = [
+    path("", include("products.urls")),  # first, since Django tries one after the other
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
@@ -23,7 +24,6 @@ urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SwaggerPage.as_view(), name="api-docs"),
     path("api/redoc/", RedocPage.as_view(), name="api-redoc"),
-    path("", include("products.urls")),
     path("", include("webhooks.urls")),
     path("", include("accounts.urls")),
     path("", include("products.page_urls")),

@@ -55,8 +55,12 @@ def deleted_with_sku(sku: str) -> QuerySet[ProductChange]:
 
 def _is_sku(sku: str) -> Exact:
     """PostgreSQL lowers both sides, so that the index answers and the two can't disagree about a letter."""
-    text = normalize("NFC", sku).strip().replace("\0", "")
-    return Exact(Lower("sku"), Lower(Value(text)))
+    return Exact(Lower("sku"), Lower(Value(as_sought(sku))))
+
+
+def as_sought(sku: str) -> str:
+    """The sku as the catalogue would spell it, but for upper and lower case."""
+    return normalize("NFC", sku).strip().replace("\0", "")
 
 
 def product_with_sku(sku: str) -> Product:

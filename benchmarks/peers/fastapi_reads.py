@@ -33,7 +33,7 @@ def engine_url() -> str:
     return f"postgresql+asyncpg://{url.username}@/{url.path.removeprefix('/')}?{urlencode({'host': host})}"
 
 
-engine = create_async_engine(engine_url(), pool_size=20, max_overflow=0)
+engine = create_async_engine(engine_url(), pool_size=20, max_overflow=30)
 sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
 
 

@@ -18,7 +18,6 @@ from accounts.models import Scope
 from common.errors import ServiceError
 from common.fields import Flag, Whole
 from common.openapi import FieldProblem, problems
-from common.parameters import refuse_unknown
 from products.api.serializers import READ_ONLY, TextField
 from products.importing.columns import NAME, SKU
 from products.writes import MOST, Outcome, Status, Write, write_products
@@ -150,7 +149,6 @@ class BulkViewSet(IdempotentPosts, ViewSet):
         responses={200: BulkDocument, **problems(409, 413, 415)},
     )
     def write(self, request: Request) -> Response:
-        refuse_unknown(request, paged=False)
         body = BulkWrite(data=request.data)
         body.is_valid(raise_exception=True)
         writes = [_write(item) for item in body.validated_data["items"]]

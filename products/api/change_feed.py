@@ -107,7 +107,8 @@ class ChangeFeedView(GenericAPIView):
     )
     def get(self, request: Request) -> Response | StreamingHttpResponse:
         whole = request.accepted_renderer.format == "ndjson"
-        refuse_unknown(request, ["import", "values", "cursor", "format"], paged=not whole)
+        if whole:
+            refuse_unknown(request, ["import", "values", "cursor"])  # it has no pages
         feed = _asked_for(request)
         if whole:
             return _whole(request, feed)

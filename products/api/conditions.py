@@ -49,7 +49,7 @@ def with_etag(response: Response, tag: str) -> Response:
 
 def has_already(request: Request, tag: str) -> bool:
     """Whether the client has this state already. A proxy that compresses may have made its ETag a weak one."""
-    return _names(request.headers.get("If-None-Match"), tag, weak=True)
+    return _names(request.META.get("HTTP_IF_NONE_MATCH"), tag, weak=True)
 
 
 def precondition(request: Request) -> Callable[[Product], None]:

@@ -13,7 +13,6 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import Scope
 from common.openapi import problems
 from common.pagination import KeyPages
-from common.parameters import refuse_unknown
 from products.api.changes import FieldChangeDocument
 from products.api.products import SKU
 from products.changes import History, HistoryDocument
@@ -62,7 +61,6 @@ class HistoryViewSet(GenericViewSet):
         responses={200: ProductHistoryEntry(many=True), **problems(404)},
     )
     def list(self, request: Request, sku: str) -> Response:
-        refuse_unknown(request)
         history = History.of_sku(sku, Import.objects.visible_to(request.user))
         page = self.paginate_queryset(cast("Any", history)) or []
         return self.get_paginated_response([_shown(change) for change in page])

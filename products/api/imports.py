@@ -23,7 +23,7 @@ from common.bodies import ShallowJSONParser
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import NewestFirst
-from common.parameters import choice, refuse_unknown
+from common.parameters import choice
 from products import progress
 from products.api import bodies
 from products.api.parameters import hex_digest, json_object
@@ -216,7 +216,6 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
             yield digest
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request, ["state", "sha256"])
         imports = Import.objects.visible_to(request.user).select_related("created_by")
         if state := choice(request, "state", Import.State):
             imports = imports.filter(state=state)
@@ -230,7 +229,6 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
         return Response({**progress.document(import_), "same_as": _same_as(import_, person(request))})
 
     def create(self, request: Request) -> Response:
-        refuse_unknown(request, [*OPTIONS, "file_name"])
         bodies.prepare(request._request)
         import_ = _import_upload(request) if bodies.is_json(request) else _import_body(request)
         document = progress.document(import_)

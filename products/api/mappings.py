@@ -12,7 +12,6 @@ from rest_framework.viewsets import ViewSet
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.openapi import problems
-from common.parameters import refuse_unknown
 from products.api.serializers import FileHeaders, MappingDocument
 from products.importing import mappings
 
@@ -32,7 +31,6 @@ class MappingViewSet(IdempotentPosts, ViewSet):
         responses={200: MappingDocument, **problems()},
     )
     def propose(self, request: Request) -> Response:
-        refuse_unknown(request)
         body = FileHeaders(data=request.data)
         body.is_valid(raise_exception=True)
         return Response(asdict(mappings.propose(body.validated_data["headers"])))

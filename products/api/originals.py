@@ -10,11 +10,11 @@ from rest_framework.response import Response
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
-from common.parameters import refuse_unknown
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
-from products.api.products import FIELDS, NOT_MODIFIED, SKU, ProductViewSet
-from products.api.serializers import NewProduct, ProductDocument, ProductFields
+from products.api.products import NOT_MODIFIED, SKU, ProductViewSet
+from products.api.serializers import NewProduct, ProductDocument, ProductFields, ShownProduct
+from products.listing import FIELDS
 from products.models import Product
 
 LIMIT, MOST = 100, 1000
@@ -38,7 +38,7 @@ class OriginalImportViewSet(ImportViewSet):
         operation_id="original_products_retrieve",
         summary="Read a product",
         parameters=[SKU, IF_NONE_MATCH, ETAG],
-        responses={200: ProductDocument, 304: NOT_MODIFIED, **problems(404)},
+        responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         operation_id="original_products_update",
@@ -73,7 +73,6 @@ class OriginalProductViewSet(ProductViewSet):
         responses={200: ProductDocument(many=True), **problems()},
     )
     def list_all(self, request: Request) -> Response:
-        refuse_unknown(request, ["skip", "limit"])
         skip = _number(request, "skip", 0)
         limit = _number(request, "limit", LIMIT, MOST)
         return Response(list(Product.objects.order_by("id").values(*FIELDS)[skip : skip + limit]))

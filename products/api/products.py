@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.access import person
@@ -16,15 +17,15 @@ from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
-from common.pagination import KeysetPages
-from common.parameters import refuse_unknown
+from common.pagination import KeyPages
+from common.parameters import chosen_fields, one_of
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
-from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch
+from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
+from products.listing import FIELDS, ORDERS, Listing, document_with_sku
 from products.models import Product
-from products.selection import NAMES, Selection, is_filter
+from products.selection import Selection
 
-FIELDS = ("sku", "name", "description", "status", "attributes", "version", "created_at", "updated_at")
 REPLACED_BY = {"description": "", "status": str(Product.Status.ACTIVE), "attributes": {}}
 """What PUT gives the fields that its body leaves out."""
 
@@ -55,19 +56,65 @@ FILTERS = [
         "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."
     ),
 ]
-
+CHOSEN = OpenApiParameter(
+    "fields",
+    OpenApiTypes.STR,
+    description=(
+        f"Only these fields, with commas between them, of {', '.join(FIELDS)}. `sku` is always there: it names the "
+        "product."
+    ),
+)
+ORDERING = OpenApiParameter(
+    "ordering",
+    OpenApiTypes.STR,
+    enum=ORDERS,
+    default=ORDERS[0],
+    description=(
+        "`id` is the order of their creation; `sku` that of their skus, in small letters and by the bytes of UTF-8. "
+        "`-` in front turns it round. There are no others, since only these have an index in which every page is quick."
+    ),
+)
+TOTAL = OpenApiParameter(
+    "total",
+    OpenApiTypes.STR,
+    enum=["estimate"],
+    description="`estimate` adds `total_estimate`: about how many there are in all, as PostgreSQL's planner guesses.",
+)
 
 NOT_MODIFIED = OpenApiResponse(description="The product is still in the state that If-None-Match names.")
 
 
-class ProductPages(KeysetPages):
-    """In the order in which they were created."""
+class ProductPages(KeyPages):
+    """In the order that is asked for. With `?total=estimate`, they also say about how many products there are."""
 
-    ordering = "id"
+    def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """One page of a `Listing`. Raises InvalidInputError."""
+        self._rows: Listing = rows
+        self._counts = bool(one_of(request, "total", ["estimate"]))
+        return super().paginate_queryset(rows, request, view)
+
+    def parse_key(self, text: str) -> int | str:
+        return self._rows.parse_key(text)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        response = super().get_paginated_response(data)
+        if self._counts:
+            response.data["total_estimate"] = self._rows.estimated_total()
+        return response
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        words = "About how many products the filters select, on every page together. Only with `?total=estimate`."
+        page["properties"]["total_estimate"] = {"type": "integer", "minimum": 0, "description": words}
+        return page
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List products", parameters=FILTERS, responses={200: ProductDocument, **problems()}),
+    list=extend_schema(
+        summary="List products",
+        parameters=[*FILTERS, ORDERING, CHOSEN, TOTAL],
+        responses={200: ShownProduct(many=True), **problems()},
+    ),
     create=extend_schema(
         summary="Create a product",
         parameters=[ETAG],
@@ -76,8 +123,8 @@ class ProductPages(KeysetPages):
     ),
     retrieve=extend_schema(
         summary="Read a product",
-        parameters=[SKU, IF_NONE_MATCH, ETAG],
-        responses={200: ProductDocument, 304: NOT_MODIFIED, **problems(404)},
+        parameters=[SKU, CHOSEN, IF_NONE_MATCH, ETAG],
+        responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         summary="Replace a product",
@@ -112,21 +159,25 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
     }
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request, [*NAMES, *filter(is_filter, request.query_params)])
-        products = Selection.parse(request.query_params.dict()).products()
-        page = self.paginate_queryset(products.values("id", *FIELDS)) or []
-        return self.get_paginated_response([{name: row[name] for name in FIELDS} for row in page])
+        listing = Listing(
+            Selection.parse(request.query_params.dict()),
+            one_of(request, "ordering", ORDERS) or ORDERS[0],
+            chosen_fields(request, FIELDS, always="sku"),
+        )
+        page = self.paginate_queryset(cast("Any", listing)) or []
+        return self.get_paginated_response([{name: row[name] for name in listing.fields} for row in page])
 
     def retrieve(self, request: Request, sku: str) -> Response:
-        refuse_unknown(request, paged=False)
-        row = catalogue.with_sku(sku).values("id", *FIELDS).first()
-        if row is None:
+        fields = chosen_fields(request, FIELDS, always="sku")
+        product = document_with_sku(sku)
+        if product is None:
             raise catalogue.no_such_product(sku)
-        tag = etag(row.pop("id"), row["version"])
-        return with_etag(Response(status=304) if has_already(request, tag) else Response(row), tag)
+        tag = etag(product["id"], product["version"])
+        if has_already(request, tag):
+            return with_etag(Response(status=304), tag)
+        return with_etag(Response({name: product[name] for name in fields}), tag)
 
     def create(self, request: Request) -> Response:
-        refuse_unknown(request, paged=False)
         fields = read_fields(NewProduct, request)
         product = catalogue.create_product(fields, actor=person(request))
         location = reverse("product-detail", args=[product.sku])
@@ -140,7 +191,6 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
         return self._write(request, sku, read_fields(ProductPatch, request))
 
     def _write(self, request: Request, sku: str, fields: dict[str, Any]) -> Response:
-        refuse_unknown(request, paged=False)
         product = catalogue.product_with_sku(sku)
         refuse_renaming(product, fields.pop("sku", None))
         return shown(
@@ -148,7 +198,6 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
         )
 
     def destroy(self, request: Request, sku: str) -> Response:
-        refuse_unknown(request, paged=False)
         product = catalogue.product_with_sku(sku)
         catalogue.delete_product(product, actor=person(request), precondition=precondition(request))
         return Response(status=204)

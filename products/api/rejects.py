@@ -22,7 +22,7 @@ from accounts.models import Scope
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import KeysetPages
-from common.parameters import choice, refuse_unknown
+from common.parameters import choice
 from products.api.imports import ID, visible_import
 from products.api.rejects_csv import rejects_csv
 from products.api.serializers import ReportedRowDocument
@@ -93,7 +93,6 @@ class RejectsViewSet(GenericViewSet):
         responses={200: ReportedRowDocument(many=True), **problems(404)},
     )
     def list(self, request: Request, import_id: str) -> Response:
-        refuse_unknown(request, ["outcome"])
         import_ = _kept(visible_import(request, import_id))
         rows = import_.reported_rows.filter(outcome=_outcome(request))
         page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
@@ -106,7 +105,6 @@ class RejectsViewSet(GenericViewSet):
         responses={200: CausesDocument, **problems(404)},
     )
     def summary(self, request: Request, import_id: str) -> Response:
-        refuse_unknown(request, ["outcome"])
         import_, outcome = _kept(visible_import(request, import_id)), _outcome(request)
         total = {"rejected": import_.rows_rejected, "duplicate": import_.rows_duplicate}
         rows = total.get(outcome, import_.rows_repaired)
@@ -122,7 +120,6 @@ class RejectsViewSet(GenericViewSet):
         responses={(200, "text/csv"): OpenApiTypes.STR, **problems(404)},
     )
     def download(self, request: Request, import_id: str) -> StreamingHttpResponse:
-        refuse_unknown(request, ["outcome"])
         outcome = _outcome(request)
         import_ = _kept(visible_import(request, import_id))
         response = StreamingHttpResponse(rejects_csv(import_, outcome), content_type="text/csv; charset=utf-8")

@@ -65,6 +65,16 @@ class ProductDocument(serializers.Serializer):
     updated_at = serializers.DateTimeField(help_text="When the product last changed, in UTC.")
 
 
+class ShownProduct(ProductDocument):
+    """A product, or those of its fields that `fields` asks for."""
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields: dict[str, serializers.Field] = super().get_fields()
+        for name in fields.keys() - {"sku"}:
+            fields[name].required = False
+        return fields
+
+
 class ProductFields(serializers.Serializer):
     """The fields of a product that a request may give."""
 

@@ -19,7 +19,6 @@ from accounts.models import Scope
 from common.errors import NotFoundError
 from common.openapi import problems
 from common.pagination import KeysetPages
-from common.parameters import refuse_unknown
 from webhooks import deliveries, endpoints
 from webhooks.api.documents import attempt_document, endpoint_documents
 from webhooks.api.serializers import (
@@ -111,7 +110,6 @@ class EndpointViewSet(IdempotentPosts, GenericViewSet):
     }
 
     def list(self, request: Request) -> Response:
-        refuse_unknown(request)
         page = self.paginate_queryset(visible_endpoints(request)) or []
         return self.get_paginated_response(endpoint_documents(page))
 

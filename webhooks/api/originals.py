@@ -15,7 +15,6 @@ from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError, NotFoundError
 from common.openapi import problems
-from common.parameters import refuse_unknown
 from webhooks import endpoints
 from webhooks.api.documents import endpoint_documents
 from webhooks.api.endpoints import EXAMPLE, made, read_fields, visible_endpoints
@@ -64,7 +63,6 @@ class OriginalWebhookViewSet(IdempotentPosts, GenericViewSet):
         responses={200: EndpointDocument(many=True), **problems()},
     )
     def list_all(self, request: Request) -> Response:
-        refuse_unknown(request, paged=False)
         return Response(endpoint_documents(visible_endpoints(request)[:MOST]))
 
     @extend_schema(
