@@ -12,6 +12,7 @@ from typing import Any
 import database
 import deliveries
 import files
+import watchers
 from memory import watch
 from place import PROJECT, Place
 from service import BenchmarkError, Imported, Service, multipart
@@ -211,6 +212,11 @@ class Cases:
         self.other["webhooks"] = deliveries.measure(self.place)
         for name in ("webhooks", "beat"):
             self.service.start_process(name)
+
+    # --- watchers ------------------------------------------------------------------------------
+
+    def watchers(self) -> None:
+        self.other["watchers"] = watchers.measure(self.service, self.file("shuffled"), self.rows)
 
     # --- a large catalogue ---------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/deliveries.py [--only throughput memory latency isolation] [--profile FILE]
 
-The receiver is a process on the same machine (`receiver.py`), bodies are 1 KB, keep-alive, plain HTTP. Throughput and
-memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as in the service:
-beat, a worker of the queue `webhooks`, nudges on commit.
+The receiver is a process on the same machine (`receiver.py`), bodies are 1 KB, keep-alive, plain HTTP, once TLS.
+Throughput and memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as in
+the service: beat, a worker of the queue `webhooks`, nudges on commit.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from memory import MB, Tree
 from place import PROJECT, Place, free_port, fresh_place
+
+from webhooks.tests.certificates import Authority
 
 COUNT = 15_000
 ENDPOINTS = 10
@@ -39,17 +42,26 @@ PARTS = ("throughput", "memory", "latency", "isolation")
 
 
 class Receiving:
-    """The receiver, and what it says."""
+    """The receiver, which dispatchers are allowed to send to and whose certificate they trust, and what it says."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "benchmarks" / "receiver.py"), str(self.port)], stdout=subprocess.PIPE
-        )
+    def __init__(self, folder: Path) -> None:
+        authority = Authority(folder)
+        self.port, self.tls_port = free_port(), free_port()
+        program = [sys.executable, str(PROJECT / "benchmarks" / "receiver.py")]
+        arguments = [str(self.port), str(self.tls_port), str(authority.certificate("127.0.0.1"))]
+        self.process = subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE)
         assert self.process.stdout and self.process.stdout.readline()
+        os.environ |= {
+            "WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8",
+            "WEBHOOK_ALLOWED_PORTS": f"{self.port},{self.tls_port}",
+            "WEBHOOK_CA_FILE": str(authority.path),
+        }
 
     def url(self, path: str = "/hooks") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+    def tls_url(self, path: str) -> str:
+        return f"https://127.0.0.1:{self.tls_port}{path}"
 
     def seen(self) -> dict[str, Any]:
         with urllib.request.urlopen(self.url("/")) as answer:  # noqa: S310 - our own
@@ -57,8 +69,8 @@ class Receiving:
 
 
 @contextlib.contextmanager
-def receiving() -> Iterator[Receiving]:
-    receiver = Receiving()
+def receiving(place: Place) -> Iterator[Receiving]:
+    receiver = Receiving(place.home)
     try:
         yield receiver
     finally:
@@ -68,12 +80,11 @@ def receiving() -> Iterator[Receiving]:
 
 def measure(place: Place, parts: Collection[str] = PARTS) -> dict[str, Any]:
     """What was measured, by part."""
-    os.environ |= {"WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8"}
-    with receiving() as receiver:
-        os.environ |= {"WEBHOOK_ALLOWED_PORTS": str(receiver.port)}
+    with receiving(place) as receiver:
         measured: dict[str, Any] = {}
         if "throughput" in parts:
             measured["one"] = throughput(receiver, 1)
+            measured["one, TLS"] = throughput(receiver, 1, tls=True)
             measured["two"] = throughput(receiver, 2)
             # All of the above share the processors. Where a receiver takes its time, as they do, there is room.
             measured["one, waiting"] = throughput(receiver, 1, path=SLOW)
@@ -132,17 +143,17 @@ def pile_up(count: int) -> None:
         cursor.execute("VACUUM ANALYZE webhooks_delivery_pending")
 
 
-def throughput(receiver: Receiving, dispatchers: int, path: str = "/hooks") -> dict[str, Any]:
+def throughput(receiver: Receiving, dispatchers: int, path: str = "/hooks", tls: bool = False) -> dict[str, Any]:
     """The median of some runs."""
-    runs = sorted((drain(receiver, dispatchers, path) for _ in range(RUNS)), key=lambda run: run["per_second"])
+    runs = sorted((drain(receiver, dispatchers, path, tls=tls) for _ in range(RUNS)), key=lambda run: run["per_second"])
     return runs[len(runs) // 2]
 
 
-def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN) -> dict[str, Any]:
+def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN, *, tls: bool = False) -> dict[str, Any]:
     """How so many dispatchers deliver what has piled up, for ten endpoints that take all that comes."""
     forget()
     for number in range(ENDPOINTS):
-        listen(receiver.url(f"{path}/{number}"), rate_per_second=1000, concurrency=100)
+        listen((receiver.tls_url if tls else receiver.url)(f"{path}/{number}"), rate_per_second=1000, concurrency=100)
     pile_up(COUNT * dispatchers // ENDPOINTS)
     receiver.seen()
     started = [
@@ -161,9 +172,7 @@ def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN) -> 
 
 def profile(place: Place, file: str) -> None:
     """Where one dispatcher spends its time."""
-    os.environ |= {"WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8"}
-    with receiving() as receiver:
-        os.environ |= {"WEBHOOK_ALLOWED_PORTS": str(receiver.port)}
+    with receiving(place) as receiver:
         print(drain(receiver, 1, "/hooks", PROFILED.format(file=file)))
 
 
