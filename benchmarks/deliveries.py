@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/deliveries.py [--only throughput memory latency isolation] [--profile FILE]
 
 The receiver is a process on the same machine (`receiver.py`), bodies are 1 KB, keep-alive, plain HTTP, once TLS.
-Throughput and memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as in
-the service: beat, a worker of the queue `webhooks`, nudges on commit.
+Throughput and memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as
+in the service: beat, a worker of the queue `webhooks`, nudges on commit.
 """
 
 from __future__ import annotations
