@@ -206,6 +206,7 @@ def watchers(results: Results) -> str:
             ("sockets that missed the end", "0", found["missed_the_end"], not found["missed_the_end"]),
             ("half of them join while it runs: lag of those, p99, ms", "", joining["p99_ms"], None),
             ("sockets that missed the end then", "0", joining["missed_the_end"], not joining["missed_the_end"]),
+            ("processor time of the live process, one snapshot to one socket, ms", "", found["cpu_ms_each"], None),
             ("live process: idle, MB", "", found["idle_mb"], None),
             ("at the first import, the most, MB", "", memory[0], None),
             ("more at the last than at the first, MB", "<= 5", growth, growth <= 5),

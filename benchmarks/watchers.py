@@ -70,6 +70,7 @@ def one_import(service: Service, path: Path, rows: int, watchers: int, joining: 
     url = f"ws://127.0.0.1:{service.place.live_port}{document['links']['socket']}"
     with watching(service, url, watchers, PROGRAMS) as programs:
         join_seconds = await_ready(programs)
+        used = service.tree("live").cpu_seconds()
         service.start_process("imports")
         if not joining:
             told = await_end(programs)
@@ -77,10 +78,12 @@ def one_import(service: Service, path: Path, rows: int, watchers: int, joining: 
             await_progress(service, document["id"])
             with watching(service, url, joining, 1) as late:
                 told = await_end([*programs, *late])
+    used = service.tree("live").cpu_seconds() - used
     ended = service.session.get(f"{service.address}/api/v1/imports/{document['id']}/", timeout=60).json()
     if ended["state"] != "SUCCESS" or ended["rows_created"] != rows:
         raise BenchmarkError(f"the import ended as {ended['state']}, {ended['error']}")
-    return {**figures(told), "join_seconds": join_seconds}
+    found = figures(told)
+    return {**found, "cpu_ms_each": round(1000 * used / found["sent"], 3), "join_seconds": join_seconds}
 
 
 @contextmanager
@@ -135,7 +138,7 @@ def figures(told: list[dict[str, Any]]) -> dict[str, Any]:
         "most_ms": at(lags, 1.0),
         "end_p99_ms": at(sorted(seen[-1][1] - written[last] for seen in sockets), 0.99),
         "snapshots": len(written),
-        "seen": len(lags),
+        "sent": sum(len(seen) - 1 for seen in sockets),
         "missed_the_end": sum(len(each["sockets"]) - each["ended"] for each in told),
         "cut_off": sum(code != 1000 for each in told for code in each["codes"]),
     }
