@@ -13,6 +13,7 @@ import database
 import deliveries
 import files
 import reads
+import watchers
 from memory import watch
 from place import PROJECT, Place
 from service import BenchmarkError, Imported, Service, multipart
@@ -221,6 +222,11 @@ class Cases:
         secret = str(self.service.session.headers["Authorization"]).removeprefix("Bearer ")
         self.other["reads"] = reads.measure(self.place, secret, self.peers_python)
         database.empty_catalogue(self.connection)
+
+    # --- watchers ------------------------------------------------------------------------------
+
+    def watchers(self) -> None:
+        self.other["watchers"] = watchers.measure(self.service, self.file("shuffled"), self.rows)
 
     # --- a large catalogue ---------------------------------------------------------------------
 

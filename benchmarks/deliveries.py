@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/deliveries.py [--only throughput memory latency isolation] [--profile FILE]
 
-The receiver is a process on the same machine (`receiver.py`), bodies are 1 KB, keep-alive, plain HTTP. Throughput and
-memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as in the service:
-beat, a worker of the queue `webhooks`, nudges on commit.
+The receiver is a process on the same machine (`receiver.py`), bodies are 1 KB, keep-alive, plain HTTP, once TLS.
+Throughput and memory are of dispatchers alone, as `webhooks.dispatcher.run` in a process of its own; the rest runs as
+in the service: beat, a worker of the queue `webhooks`, nudges on commit.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ import sys
 import time
 import urllib.request
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from memory import MB, Tree
 from place import PROJECT, Place, free_port, fresh_place
 
+from webhooks.tests.certificates import Authority
+
 COUNT = 15_000
 ENDPOINTS = 10
 RUNS = 3
+TLS_OPEN = 25
+"""Requests open at a time of one endpoint over TLS, as is the default: else handshakes would be measured."""
 SLOW = "/after/0.3"
 FILLER = "x" * 850
 """Makes a body of 1 KB."""
-RUN = "import django; django.setup(); from webhooks import dispatcher; print(dispatcher.run())"
+RUN = "import django; django.setup(); from webhooks import dispatcher; print(sum(iter(dispatcher.run, 0)))"
+"""As a worker does: the next one begins where one hands over after a minute, until there is nothing left."""
 PROFILED = """
 import cProfile, django; django.setup()
 from webhooks import dispatcher
@@ -39,17 +45,26 @@ PARTS = ("throughput", "memory", "latency", "isolation")
 
 
 class Receiving:
-    """The receiver, and what it says."""
+    """The receiver, which dispatchers are allowed to send to and whose certificate they trust, and what it says."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "benchmarks" / "receiver.py"), str(self.port)], stdout=subprocess.PIPE
-        )
+    def __init__(self, folder: Path) -> None:
+        authority = Authority(folder)
+        self.port, self.tls_port = free_port(), free_port()
+        program = [sys.executable, str(PROJECT / "benchmarks" / "receiver.py")]
+        arguments = [str(self.port), str(self.tls_port), str(authority.certificate("127.0.0.1"))]
+        self.process = subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE)
         assert self.process.stdout and self.process.stdout.readline()
+        os.environ |= {
+            "WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8",
+            "WEBHOOK_ALLOWED_PORTS": f"{self.port},{self.tls_port}",
+            "WEBHOOK_CA_FILE": str(authority.path),
+        }
 
     def url(self, path: str = "/hooks") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+    def tls_url(self, path: str) -> str:
+        return f"https://127.0.0.1:{self.tls_port}{path}"
 
     def seen(self) -> dict[str, Any]:
         with urllib.request.urlopen(self.url("/")) as answer:  # noqa: S310 - our own
@@ -57,8 +72,8 @@ class Receiving:
 
 
 @contextlib.contextmanager
-def receiving() -> Iterator[Receiving]:
-    receiver = Receiving()
+def receiving(place: Place) -> Iterator[Receiving]:
+    receiver = Receiving(place.home)
     try:
         yield receiver
     finally:
@@ -68,12 +83,11 @@ def receiving() -> Iterator[Receiving]:
 
 def measure(place: Place, parts: Collection[str] = PARTS) -> dict[str, Any]:
     """What was measured, by part."""
-    os.environ |= {"WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8"}
-    with receiving() as receiver:
-        os.environ |= {"WEBHOOK_ALLOWED_PORTS": str(receiver.port)}
+    with receiving(place) as receiver:
         measured: dict[str, Any] = {}
         if "throughput" in parts:
             measured["one"] = throughput(receiver, 1)
+            measured["one, TLS"] = throughput(receiver, 1, tls=True)
             measured["two"] = throughput(receiver, 2)
             # All of the above share the processors. Where a receiver takes its time, as they do, there is room.
             measured["one, waiting"] = throughput(receiver, 1, path=SLOW)
@@ -132,17 +146,21 @@ def pile_up(count: int) -> None:
         cursor.execute("VACUUM ANALYZE webhooks_delivery_pending")
 
 
-def throughput(receiver: Receiving, dispatchers: int, path: str = "/hooks") -> dict[str, Any]:
+def throughput(receiver: Receiving, dispatchers: int, path: str = "/hooks", tls: bool = False) -> dict[str, Any]:
     """The median of some runs."""
-    runs = sorted((drain(receiver, dispatchers, path) for _ in range(RUNS)), key=lambda run: run["per_second"])
+    runs = sorted((drain(receiver, dispatchers, path, tls=tls) for _ in range(RUNS)), key=lambda run: run["per_second"])
     return runs[len(runs) // 2]
 
 
-def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN) -> dict[str, Any]:
+def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN, *, tls: bool = False) -> dict[str, Any]:
     """How so many dispatchers deliver what has piled up, for ten endpoints that take all that comes."""
     forget()
     for number in range(ENDPOINTS):
-        listen(receiver.url(f"{path}/{number}"), rate_per_second=1000, concurrency=100)
+        listen(
+            (receiver.tls_url if tls else receiver.url)(f"{path}/{number}"),
+            rate_per_second=1000,
+            concurrency=TLS_OPEN if tls else 100,
+        )
     pile_up(COUNT * dispatchers // ENDPOINTS)
     receiver.seen()
     started = [
@@ -151,7 +169,7 @@ def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN) -> 
     ]
     used = [cpu_of(process) for process in started]
     seen = receiver.seen()
-    assert seen["requests"] == COUNT * dispatchers, seen["requests"]
+    assert seen["requests"] == COUNT * dispatchers, f"{seen['requests']} came; {errors()}"
     return {
         "per_second": round(seen["requests"] / (seen["last"] - seen["first"])),
         "reused": round(1 - seen["connections"] / seen["requests"], 4),
@@ -159,11 +177,18 @@ def drain(receiver: Receiving, dispatchers: int, path: str, code: str = RUN) -> 
     }
 
 
+def errors() -> dict[str, int]:
+    """What went wrong, and how often."""
+    from django.db.models import Count
+
+    from webhooks.models import Attempt
+
+    return dict(Attempt.objects.exclude(status=200).order_by().values_list("error").annotate(Count("pk")))
+
+
 def profile(place: Place, file: str) -> None:
     """Where one dispatcher spends its time."""
-    os.environ |= {"WEBHOOK_ALLOWED_CIDRS": "127.0.0.0/8"}
-    with receiving() as receiver:
-        os.environ |= {"WEBHOOK_ALLOWED_PORTS": str(receiver.port)}
+    with receiving(place) as receiver:
         print(drain(receiver, 1, "/hooks", PROFILED.format(file=file)))
 
 

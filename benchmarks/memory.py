@@ -45,6 +45,11 @@ class Tree:
     def pids(self) -> list[int]:
         return [self._root.pid, *(child.pid for child in self._root.children(recursive=True))]
 
+    def cpu_seconds(self) -> float:
+        """Processor time so far, of those that live."""
+        times = [psutil.Process(pid).cpu_times() for pid in self.pids()]
+        return float(sum(each.user + each.system for each in times))
+
     def resident(self) -> int:
         return sum(_read(pid, "status", "VmRSS:") for pid in self.pids())
 

@@ -1,6 +1,6 @@
 """A receiver of webhooks that costs as little as it can, so that what is measured is the sender.
 
-    receiver.py PORT
+    receiver.py PORT [TLS_PORT CERTIFICATE]
 
 `POST /hooks` is answered at once, `POST /after/3` after 3 seconds. `GET /` tells, and forgets, what came: how many
 requests and connections, how many different `webhook-id`s, when the first and the last came, the most that were open
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import sys
 import time
 from typing import Any
@@ -91,13 +92,18 @@ class Connection(asyncio.Protocol):
         self.transport.write(ANSWER)
 
 
-async def main(port: int) -> None:
+async def main(port: int, tls_port: int = 0, certificate: str = "") -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", port, backlog=2048)
+    if tls_port:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        await loop.create_server(Connection, "127.0.0.1", tls_port, backlog=2048, ssl=context)
     print("ready", flush=True)
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    port, *tls = sys.argv[1:]
+    asyncio.run(main(int(port), *([int(tls[0]), tls[1]] if tls else [])))

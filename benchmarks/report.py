@@ -1,15 +1,19 @@
 """The results of a run as docs/performance.md: each figure, its goal, and whether it is met.
 
-    .venv/bin/python benchmarks/report.py benchmarks/results/NAME.json [docs/performance.md]
+    .venv/bin/python benchmarks/report.py docs/performance.md [benchmarks/results/NAME.json]
 
-writes the page again from the results of an earlier run, such as after a change of its template.
+writes the page again, such as after a change of its template; with the results of an earlier run, from these.
+
+What was measured stands in the page between two comments that have the block's name. So a run of a part renews
+the blocks of that part, and says so below them; all others stay as they are.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +21,8 @@ from typing import Any
 
 TEMPLATE = Path(__file__).with_name("performance.template.md")
 NOT_MEASURED = "not measured in this run"
+BLOCK = re.compile(r"<!-- ([a-z_]+) -->\n(.*?)\n<!-- / -->", re.DOTALL)
+PLACEHOLDER = re.compile(r"^\{\{([a-z_]+)\}\}$", re.MULTILINE)
 
 Results = dict[str, Any]
 
@@ -79,7 +85,7 @@ def spread(values: list[float]) -> str:
 
 def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(each) + " |" for each in (header, ("---",) * len(header), *rows)]
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else f"{NOT_MEASURED.capitalize()}."
 
 
 def ratios(results: Results, goals: tuple[Ratio, ...], compared_with: str) -> str:
@@ -152,11 +158,12 @@ def webhooks(results: Results) -> str:
     """Each figure, its goal, and whether it is met."""
     found = results["other"].get("webhooks")
     if not found:
-        return f"Webhooks: {NOT_MEASURED}."
+        return f"{NOT_MEASURED.capitalize()}."
     one, two, slow, slower = (found[name] for name in ("one", "two", "one, waiting", "two, waiting"))
     apart = found["isolation"]
     figures = (
         ("deliveries a second of one dispatcher", ">= 1,000", one["per_second"], one["per_second"] >= 1000),
+        ("the same over TLS", "", found["one, TLS"]["per_second"], None),
         (
             "two dispatchers, receivers at once, x",
             ">= 1.8",
@@ -170,6 +177,7 @@ def webhooks(results: Results) -> str:
             None,
         ),
         ("processor time of one delivery, ms", "", one["cpu_ms_each"], None),
+        ("the same over TLS, ms", "", found["one, TLS"]["cpu_ms_each"], None),
         ("connections used again, %", ">= 95", round(100 * one["reused"], 1), one["reused"] >= 0.95),
         ("commit to arrival, idle, p95, ms", "<= 1,000", found["idle"]["p95_ms"], found["idle"]["p95_ms"] <= 1000),
         ("commit to arrival, 500/s, p95, ms", "<= 5,000", found["busy"]["p95_ms"], found["busy"]["p95_ms"] <= 5000),
@@ -181,8 +189,35 @@ def webhooks(results: Results) -> str:
         ),
         ("p95 of others beside one that hangs, x", "<= 1.2", apart["ratio"], apart["ratio"] <= 1.2),
     )
-    verdicts = {True: "met", False: "missed", None: ""}
-    rows = ((what, goal, f"{value:,}", verdicts[met]) for what, goal, value, met in figures)
+    return verdicts(figures)
+
+
+def watchers(results: Results) -> str:
+    found = results["other"].get("watchers")
+    if not found:
+        return f"{NOT_MEASURED.capitalize()}."
+    joining, memory = found["joining"], found["peak_mb"]
+    growth = round(memory[-1] - memory[0], 1)
+    return verdicts(
+        (
+            (f"{found['watchers']:,} watchers: lag, median, ms", "", found["p50_ms"], None),
+            ("lag, p99, ms", "< 1,000", found["p99_ms"], found["p99_ms"] < 1000),
+            ("the end, p99, ms", "< 1,000", found["end_p99_ms"], found["end_p99_ms"] < 1000),
+            ("sockets that missed the end", "0", found["missed_the_end"], not found["missed_the_end"]),
+            ("half of them join while it runs: lag of those, p99, ms", "", joining["p99_ms"], None),
+            ("sockets that missed the end then", "0", joining["missed_the_end"], not joining["missed_the_end"]),
+            ("processor time of the live process, one snapshot to one socket, ms", "", found["cpu_ms_each"], None),
+            ("live process: idle, MB", "", found["idle_mb"], None),
+            ("at the first import, the most, MB", "", memory[0], None),
+            ("more at the last than at the first, MB", "<= 5", growth, growth <= 5),
+        )
+    )
+
+
+def verdicts(figures: Iterable[tuple[str, str, float, bool | None]]) -> str:
+    """What it is, the goal, what was measured, and whether that is met; None where there is no goal."""
+    words = {True: "met", False: "missed", None: ""}
+    rows = ((what, goal, f"{value:,}", words[met]) for what, goal, value, met in figures)
     return table(("figure", "goal", "measured", ""), rows)
 
 
@@ -217,20 +252,30 @@ def _rates(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             yield f"{target}: {who}", f"{median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
 
 
-def page(results: Results) -> str:
-    """The whole of docs/performance.md."""
+def about(results: Results) -> str:
+    """When, where, and on what the whole was measured."""
     machine = results["machine"]
-    values = {
-        "date": results["date"],
-        "command": results["command"],
-        "repeats": str(results["repeats"]),
-        "rows": f"{results['rows']:,}",
-        "file_size": f"{results['file_bytes'] / 1e6:,.0f} MB",
-        "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['kernel']}",
-        "load": f"{machine['load_before']:g}",
-        "minutes": f"{results['minutes']:.0f}",
-        "versions": ", ".join(f"{name} {number}" for name, number in machine["versions"].items()),
-        "settings": ", ".join(f"`{name} = {value}`" for name, value in machine["database"].items()),
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    settings = ", ".join(f"`{name} = {value}`" for name, value in machine["database"].items())
+    size = f"{results['file_bytes'] / 1e6:,.0f} MB"
+    return f"""\
+Written by `{results["command"]}` on {results["date"]}; it took {results["minutes"]:.0f} minutes. What stands outside
+of the tables is in `benchmarks/performance.template.md`. A table with a date below it was measured by itself.
+
+- Machine: {machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gb"]:g} GB, {machine["kernel"]}. \
+Load before the run: {machine["load_before"]:g}.
+- Versions: {versions}.
+- PostgreSQL as `manage.py up` sets it up: {settings}.
+- The file: {results["rows"]:,} products, {size}, four columns, the names in quotation marks.
+
+Seconds depend on the machine; ratios, made within one run, hardly do. Every case is measured
+{results["repeats"]} times, in turns with all the others, and the median counts."""
+
+
+def blocks(results: Results) -> dict[str, str]:
+    """All that was measured, by the name that it has in the template."""
+    other = results["other"]
+    return {
         "copies": copies(results),
         "imports": ratios(results, RATIOS, "raw COPY"),
         "looked_at": ratios(results, LOOKED_AT, "raw COPY"),
@@ -238,23 +283,61 @@ def page(results: Results) -> str:
         "peers": ratios(results, PEERS, "slower than our import"),
         "peer_facts": peers(results),
         "large": ratios(results, LARGE, "the small catalogue"),
-        "worker_memory": memory(results["other"].get("worker memory", {}), WORKER_GOAL_MB, "rows"),
-        "web_memory": memory(results["other"].get("web memory", {}), WEB_GOAL_MB, "upload"),
+        "worker_memory": memory(other.get("worker memory", {}), WORKER_GOAL_MB, "rows"),
+        "web_memory": memory(other.get("web memory", {}), WEB_GOAL_MB, "upload"),
         "uploads": uploads(results),
         "exports": exports(results),
+        "export_memory": memory(other.get("export memory", {}), WEB_GOAL_MB, "export"),
         "webhooks": webhooks(results),
         "reads": reads(results),
-        "export_memory": memory(results["other"].get("export memory", {}), WEB_GOAL_MB, "export"),
+        "watchers": watchers(results),
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, value in values.items():
-        text = text.replace("{{" + name + "}}", value)
-    return text
+
+
+def page(results: Results) -> str:
+    """The whole of docs/performance.md, from a run of everything."""
+    return filled({"about": about(results), **blocks(results)})
+
+
+def renewed(text: str, results: Results) -> str:
+    """The page with those blocks anew that this run of a part has measured, dated; the words are the template's."""
+    machine = results["machine"]
+    note = f"Measured on {results['date']} by `{results['command']}`; load before: {machine['load_before']:g}."
+    new = {name: f"{block}\n\n{note}" for name, block in measured_blocks(results).items()}
+    return filled({**blocks_of(text), **new})
+
+
+def measured_blocks(results: Results) -> dict[str, str]:
+    return {name: block for name, block in blocks(results).items() if NOT_MEASURED not in block.lower()}
+
+
+def measured(results: Results) -> str:
+    """All tables of a run, for a terminal."""
+    return "\n\n".join(measured_blocks(results).values())
+
+
+def blocks_of(text: str) -> dict[str, str]:
+    return dict(BLOCK.findall(text))
+
+
+def filled(values: dict[str, str]) -> str:
+    """The template with these blocks; one that has none was not measured yet."""
+
+    def block(found: re.Match[str]) -> str:
+        return f"<!-- {found[1]} -->\n{values.get(found[1], 'Not measured yet.')}\n<!-- / -->"
+
+    return PLACEHOLDER.sub(block, TEMPLATE.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    target = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        results = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+        text = page(results) if results["whole"] else renewed(target.read_text(encoding="utf-8"), results)
+    else:
+        text = filled(blocks_of(target.read_text(encoding="utf-8")))
+    target.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    shown = page(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    if len(sys.argv) > 2:
-        Path(sys.argv[2]).write_text(shown, encoding="utf-8")
-    else:
-        print(shown)
+    main()

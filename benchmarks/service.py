@@ -46,10 +46,11 @@ class Service:
         user = User.objects.create_superuser("bench", password=None)
         expiry = timedelta(hours=12)
         _, secret = ApiToken.issue(user, name="Benchmarks", scopes=[Scope.IMPORT, Scope.READ], expires_at=_in(expiry))
+        self.token = secret
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.headers["Authorization"] = f"Bearer {secret}"
-        self._connection: psycopg.Connection = connect(place.places.database_url)
+        self.connection: psycopg.Connection = connect(place.places.database_url)
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -84,16 +85,22 @@ class Service:
         return Tree(self.place.supervisor.children[name].process.pid)
 
     def await_web(self) -> None:
+        self._await_answer("web", self.place.port)
+
+    def await_live(self) -> None:
+        self._await_answer("live", self.place.live_port)
+
+    def _await_answer(self, name: str, port: int) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             self.check_alive()
             try:
-                if self.session.get(f"{self.address}/livez", timeout=5).ok:
+                if self.session.get(f"http://127.0.0.1:{port}/livez", timeout=5).ok:
                     return
             except requests.RequestException:
                 pass
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"the web process did not answer within {READY_SECONDS} s")
+                raise BenchmarkError(f"the {name} process did not answer within {READY_SECONDS} s")
             time.sleep(0.1)
 
     def await_worker(self) -> None:
@@ -181,7 +188,7 @@ class Service:
             "::float FROM products_import WHERE id = %s"
         )
         while time.monotonic() < deadline:
-            row = self._connection.execute(query, [import_id]).fetchone()
+            row = self.connection.execute(query, [import_id]).fetchone()
             if row and row[0]:
                 return float(row[0])
             self.check_alive()

@@ -14,6 +14,9 @@ from webhooks.statements import statement
 
 GRACE_SECONDS = 10
 """Beyond an endpoint's time-out, to write down what came of it. Then the dispatcher counts as dead."""
+LATE_SECONDS = 120
+"""What has been due for so long gets LATE_SHARE of what its endpoint may have, whatever else there is."""
+LATE_SHARE = 0.1
 BUSY = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 """Somebody else was at the same rows: it goes when tried again."""
 
@@ -42,7 +45,14 @@ async def claim(connection: Rows, free: int) -> list[Claimed]:
             if not locked:
                 return []
             endpoints = [row[0] for row in locked]
-            parameters = {"endpoints": endpoints, "free": free, "claim": uuid7(), "grace": GRACE_SECONDS}
+            parameters = {
+                "endpoints": endpoints,
+                "free": free,
+                "claim": uuid7(),
+                "grace": GRACE_SECONDS,
+                "late": LATE_SECONDS,
+                "late_share": LATE_SHARE,
+            }
             return await (await cursor.execute(statement("claim"), parameters)).fetchall()
     except BUSY:
         return []

@@ -6,8 +6,14 @@ for (const code of document.querySelectorAll("code.secret")) {
   button.className = "button";
   button.textContent = "Copy";
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // The browser does not let us: then it is one key for the person.
+      getSelection().selectAllChildren(code);
+      button.textContent = "Selected: copy it with the keyboard";
+    }
   });
   if (navigator.clipboard) code.after(" ", button);
 }

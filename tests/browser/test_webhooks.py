@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,24 @@ def dispatch() -> None:
 def shot(tab: Page, name: str) -> None:
     if not SHOTS:
         return
-    for scheme, width in (("light", 1280), ("dark", 320), ("dark", 1280)):
+    for scheme, width in (("light", 320), ("light", 1440), ("dark", 320), ("dark", 1440)):
         tab.set_viewport_size({"width": width, "height": 900})
         tab.emulate_media(color_scheme=scheme)
-        tab.screenshot(path=Path(SHOTS) / f"{name}-{scheme}-{width}.png", full_page=True)
+        tab.screenshot(path=Path(SHOTS) / f"{name}-{scheme}-{width}.png", full_page=True, animations="disabled")
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.emulate_media(color_scheme="light")
+
+
+def test_a_secret_that_cannot_be_copied_is_selected(tab: Page, service: Service) -> None:
+    ada = User.objects.create_superuser("ada", password=PASSWORD)
+    log_in(tab, ada, "/admin/webhooks/webhookendpoint/add/")
+    tab.get_by_label("URL:").fill(f"http://127.0.0.1:{service.receiver_port}/hooks")
+    tab.get_by_role("button", name="Save", exact=True).click()
+    tab.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')) }")
+    tab.get_by_role("button", name="Copy", exact=True).click()
+
+    expect(tab.get_by_role("button", name="Selected: copy it with the keyboard")).to_be_visible()
+    assert tab.evaluate("getSelection().toString()") == tab.locator("code.secret").inner_text()
 
 
 def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, service: Service) -> None:
@@ -90,6 +103,11 @@ def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, se
         tab.get_by_role("button", name="Save", exact=True).click()
         expect(tab.locator("code.secret")).to_contain_text("whsec_")
         receiver.secret = tab.locator("code.secret").inner_text()
+        tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        tab.get_by_role("button", name="Copy", exact=True).click()
+        expect(tab.get_by_role("button", name="Copied")).to_be_visible()
+        assert tab.evaluate("navigator.clipboard.readText()") == receiver.secret
+        shot(tab, "made")
 
         tab.locator("#test select[name=event_type]").select_option("product.updated")
         tab.get_by_role("button", name="Send an example now").click()
@@ -117,6 +135,17 @@ def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, se
         dispatch()
         expect(tab.locator("article.attempt")).to_have_count(2, timeout=15_000)
         assert receiver.ids[-1] == receiver.ids[-2]
+
+        tab.goto(f"/admin/webhooks/webhookendpoint/{WebhookEndpoint.objects.get().pk}/change/")
+        now = timezone.now()
+        tab.get_by_label("Since (UTC)").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")
+        tab.get_by_label("Until (UTC)").fill(f"{now + timedelta(minutes=2):%Y-%m-%dT%H:%M}")
+        tab.locator("select[name=state]").select_option("all")
+        tab.get_by_role("button", name="Deliver again").click()
+        expect(tab.locator(".messagelist")).to_contain_text("2 deliveries are made again.")
+        before = len(receiver.got)
+        dispatch()
+        assert len(receiver.got) == before + 2
         tab.goto("/admin/webhooks/webhookendpoint/")
         shot(tab, "list")
         tab.goto("/admin/")

@@ -248,7 +248,9 @@ class WebhookEndpointAdmin(EndpointAdminBase):
             found = found.filter(state=Delivery.State.FAILED)
         count = deliveries.redeliver_many(found)
         self.log_change(request, endpoint, f"Asked for {count} deliveries again.")
-        self.message_user(request, f"{count:,} deliveries are made again.")
+        self.message_user(
+            request, "1 delivery is made again." if count == 1 else f"{count:,} deliveries are made again."
+        )
 
 
 def last_success_of(endpoint: WebhookEndpoint) -> datetime | None:

@@ -4,15 +4,12 @@
 -- may have open, and by half of the places that are free beyond those it has: one that answers slowly takes part of
 -- the dispatcher and never all of it, however many there are. Round by round each endpoint gets one more, so that
 -- the shortest queue does not wait for the longest.
+--
+-- First tries that fill an endpoint's rate must not keep its retries waiting for ever, nor edits its imports: a tenth of
+-- each share (by chance where that is no whole number) is for what has been due longest, if it is late.
 WITH budget AS (
-    SELECT endpoint.id, endpoint.ordered, endpoint.timeout_seconds, bucket.tokens,
-           least(
-               floor(bucket.tokens),
-               -- Half open, and one after the other: one request at a time.
-               CASE WHEN endpoint.ordered OR state.open_until IS NOT NULL THEN 1 ELSE endpoint.concurrency END
-                   - claimed.number,
-               ceil((%(free)s - claimed.number) / 2.0)
-           )::integer AS share
+    SELECT endpoint.id, endpoint.ordered, endpoint.timeout_seconds, bucket.tokens, share.number::integer AS share,
+           floor(share.number * %(late_share)s::float8 + random()) AS late_share
       FROM webhooks_endpointstate AS state
       JOIN webhooks_webhookendpoint AS endpoint ON endpoint.id = state.endpoint_id
      CROSS JOIN LATERAL (
@@ -30,9 +27,19 @@ WITH budget AS (
                SELECT count(*) AS number FROM webhooks_delivery_pending AS delivery
                 WHERE delivery.endpoint_id = state.endpoint_id AND delivery.claim IS NOT NULL
            ) AS claimed
+     CROSS JOIN LATERAL (
+               SELECT least(
+                   floor(bucket.tokens),
+                   -- Half open, and one after the other: one request at a time.
+                   CASE WHEN endpoint.ordered OR state.open_until IS NOT NULL THEN 1 ELSE endpoint.concurrency END
+                       - claimed.number,
+                   ceil((%(free)s - claimed.number) / 2.0)
+               ) AS number
+           ) AS share
      WHERE state.endpoint_id = ANY (%(endpoints)s)
 ), due AS (
-    -- The order: a person's edits before imports, and of each first tries before retries.
+    -- The order: a person's edits before imports, and of each first tries before retries. Of each class as many as could
+    -- be wanted.
     SELECT budget.id AS endpoint_id, found.id, class.lane * 2 + class.again::integer AS class, found.due_at
       FROM budget
      CROSS JOIN (VALUES (0, false), (0, true), (1, false), (1, true)) AS class (lane, again)
@@ -57,9 +64,17 @@ WITH budget AS (
                 LIMIT 1
            ) AS head
      WHERE budget.ordered AND budget.share > 0 AND head.claim IS NULL AND head.due_at <= statement_timestamp()
-), in_turn AS (
-    SELECT due.id, due.endpoint_id, row_number() OVER (PARTITION BY endpoint_id ORDER BY class, due_at, id) AS turn
+), by_age AS (
+    SELECT due.*,
+           due.due_at < statement_timestamp() - make_interval(secs => %(late)s)
+               AND row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.due_at, due.id) <= budget.late_share
+               AS is_late
       FROM due
+      JOIN budget ON budget.id = due.endpoint_id
+), in_turn AS (
+    SELECT id, endpoint_id,
+           row_number() OVER (PARTITION BY endpoint_id ORDER BY NOT is_late, class, due_at, id) AS turn
+      FROM by_age
 ), chosen AS (
     SELECT in_turn.id, in_turn.endpoint_id, in_turn.turn, budget.timeout_seconds
       FROM in_turn

@@ -26,6 +26,12 @@ class Authority:
 
     def context(self, name: str, *, self_signed: bool = False, days: int = 1) -> ssl.SSLContext:
         """What a server needs that shows a certificate for `name`, which has expired where `days` is negative."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate(name, self_signed=self_signed, days=days))
+        return context
+
+    def certificate(self, name: str, *, self_signed: bool = False, days: int = 1) -> Path:
+        """A file with such a certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer, signer = (subject, key) if self_signed else (self._name, self._key)
@@ -37,9 +43,7 @@ class Authority:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return path
 
     @staticmethod
     def _sign(

@@ -10,6 +10,18 @@ from pytest_django import Settings
 from webhooks.tests.name_server import NameServer, name_server
 
 
+@pytest.fixture(autouse=True)
+def hurried_dispatchers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatcher waits a shorter time for more work before it ends: there are a hundred of them in these tests."""
+    if "patient_dispatchers" not in request.fixturenames:
+        monkeypatch.setattr("webhooks.dispatcher.LINGER_SECONDS", 0.35)
+
+
+@pytest.fixture
+def patient_dispatchers() -> None:
+    """They wait as long as they really do."""
+
+
 @pytest.fixture
 def local_receivers(settings: Settings) -> None:
     """What is refused elsewhere is allowed."""
