@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 
 MEANINGS = {
@@ -53,6 +53,11 @@ def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
         (status, "application/problem+json"): OpenApiResponse(Problem, description=MEANINGS[status])
         for status in sorted({400, 401, 403, 503, *statuses})
     }
+
+
+def example(name: str, body: dict[str, Any]) -> Any:
+    """Gives a serializer a request that the schema shows. tests/test_examples.py sends it."""
+    return extend_schema_serializer(examples=[OpenApiExample(name, body, request_only=True)])
 
 
 # --- what holds for all operations -----------------------------------------------------------------

@@ -105,6 +105,7 @@ REQUESTS_SHOWN = [
         "A form", {"file": "products.csv", "mode": "update"}, request_only=True, media_type="multipart/form-data"
     ),
     OpenApiExample("The file itself", CSV_SHOWN, request_only=True, media_type="text/csv"),
+    OpenApiExample("Any file", CSV_SHOWN, request_only=True, media_type="application/octet-stream"),
     OpenApiExample(
         "A finished upload",
         {
