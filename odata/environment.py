@@ -28,7 +28,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Folder of everything that is kept: database, queue, uploaded files, secret key. "
         "A relative path starts at the project's folder.",
     ),
-    Setting("WEB_THREADS", "int", "32", "Requests that one web process works on at a time.", minimum=1),
+    Setting(
+        "WEB_THREADS",
+        "int",
+        "128",
+        "Threads of one web process at most: for the requests it works on, and for those that wait for their turn.",
+        minimum=1,
+    ),
+    Setting(
+        "WEB_MAX_IN_FLIGHT",
+        "int",
+        "32",
+        "Requests that one web process works on at a time, and as many files that come in or go out beside them; a "
+        "quarter of WEB_THREADS at most. Who waits longer than 2 seconds for a place gets a 503.",
+        minimum=1,
+    ),
     Setting("WEB_WORKERS", "int", "1", "Web processes.", minimum=1),
     Setting("LIVE_SOCKETS_PER_USER", "int", "100", "WebSockets that one person may have open at a time.", minimum=1),
     # Django

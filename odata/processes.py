@@ -64,7 +64,7 @@ def worker(queue: str, children: int, stop_seconds: float = 30) -> Process:
 
 
 def processes(
-    *, host: str = "127.0.0.1", port: int = 8000, live_port: int = 8001, web_workers: int = 1, web_threads: int = 32
+    *, host: str = "127.0.0.1", port: int = 8000, live_port: int = 8001, web_workers: int = 1, web_threads: int = 128
 ) -> tuple[Process, ...]:
     """All of them, in the order of their start."""
     web: tuple[str, ...] = (

@@ -89,6 +89,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "odata.csp.LiveServerCSPMiddleware",
+    "common.in_flight.InFlightMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
@@ -348,6 +349,8 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 API_RATE_LIMIT = ENV["API_RATE_LIMIT"]
+WEB_THREADS = ENV["WEB_THREADS"]
+WEB_MAX_IN_FLIGHT = ENV["WEB_MAX_IN_FLIGHT"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "OData Backend",
     "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",

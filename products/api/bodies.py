@@ -20,6 +20,7 @@ from rest_framework.request import Request
 
 from common.bodies import LengthRequiredError
 from common.errors import InvalidInputError, TooLargeError
+from products.importing import receiver
 
 CHUNK = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
@@ -44,7 +45,7 @@ class BytesParser(_StreamParser):
 
 
 def prepare(request: HttpRequest) -> None:
-    """Look at a file's headers before its body.
+    """Look at a file's headers before its body, and be ready for it to take its time.
 
     Raises TooLargeError, LengthRequiredError, or InvalidInputError if there is no body at all.
     """
@@ -63,6 +64,7 @@ def prepare(request: HttpRequest) -> None:
             f"The body has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
             "Split the file: each part needs the header row."
         )
+    receiver.give_connection_back()
 
 
 def no_file() -> InvalidInputError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -198,6 +198,12 @@ def _make_durable(stored: str) -> None:
         make_durable(Path(default_storage.path(stored)))
     except NotImplementedError:
         return
+
+
+def give_connection_back() -> None:
+    """A slow body may take hours, and does not keep a connection from others meanwhile."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def make_durable(path: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import ApiToken, User
@@ -257,7 +257,7 @@ def append(upload: Upload, offset: int, blocks: Iterable[bytes], *, checksum: Ch
     with _Pen(path_of(upload.pk)) as pen:
         upload = _reread(upload)  # another may have written until now
         _refuse_elsewhere(upload, offset)
-        _give_connection_back()
+        receiver.give_connection_back()
         _Part(upload, pen, checksum).take(blocks)
     return upload
 
@@ -270,12 +270,6 @@ def _refuse_elsewhere(upload: Upload, offset: int) -> None:
             "and go on from there.",
             code="offset_mismatch",
         )
-
-
-def _give_connection_back() -> None:
-    """A slow body may take hours, and does not keep a connection from others meanwhile."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def _reread(upload: Upload) -> Upload:
@@ -334,7 +328,7 @@ class _Part:
                 raise _gone("It was deleted while these bytes came in.")
         self.upload.offset, self.upload.expires_at = self.end, expires_at
         self.saved_at = time.monotonic()
-        _give_connection_back()
+        receiver.give_connection_back()
 
 
 class UploadTakenOverError(ConflictError):
