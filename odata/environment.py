@@ -144,6 +144,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("IMPORT_SWEEP_SECONDS", "int", "5", "How often overdue imports are looked for.", minimum=1),
     Setting("IMPORT_CHECK_HOURS", "int", "72", "How long a checked file waits for a decision.", minimum=1),
+    Setting(
+        "UPLOAD_QUOTA_BYTES",
+        "int",
+        "50000000000",
+        "Bytes that one person may have here at a time, in uploads and in imports that have not ended. 0: no limit.",
+        minimum=0,
+    ),
     Setting("UPLOAD_EXPIRY_HOURS", "int", "24", "How long an unfinished upload is kept.", minimum=1),
     # webhooks
     Setting(

@@ -18,9 +18,10 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
+from accounts.models import User
 from common.bodies import LengthRequiredError
 from common.errors import InvalidInputError, TooLargeError
-from products.importing import receiver
+from products.importing import quota, receiver
 
 CHUNK = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
@@ -44,10 +45,10 @@ class BytesParser(_StreamParser):
     media_type = "application/octet-stream"
 
 
-def prepare(request: HttpRequest) -> None:
+def prepare(request: HttpRequest, sender: User) -> None:
     """Look at a file's headers before its body, and be ready for it to take its time.
 
-    Raises TooLargeError, LengthRequiredError, or InvalidInputError if there is no body at all.
+    Raises TooLargeError, QuotaError, LengthRequiredError, or InvalidInputError if there is no body at all.
     """
     if request.headers.get("Transfer-Encoding"):
         raise LengthRequiredError(
@@ -64,6 +65,8 @@ def prepare(request: HttpRequest) -> None:
             f"The body has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
             "Split the file: each part needs the header row."
         )
+    if request.content_type != JSON:
+        quota.refuse_too_much(sender, max(0, length - FORM_OVERHEAD))
     receiver.give_connection_back()
 
 

@@ -220,7 +220,7 @@ class ImportViewSet(GenericViewSet):
 
     def create(self, request: Request) -> Response:
         refuse_unknown(request, [*OPTIONS, "file_name"])
-        bodies.prepare(request._request)
+        bodies.prepare(request._request, person(request))
         import_ = _import_upload(request) if bodies.is_json(request) else _import_body(request)
         document = progress.document(import_)
         return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})

@@ -25,6 +25,7 @@ from django.utils import timezone
 from accounts import audit
 from common.errors import NoSpaceError, TooLargeError
 from common.ids import uuid7
+from products.importing import quota
 from products.importing.options import ImportOptions
 from products.models import Import
 
@@ -47,13 +48,16 @@ def receive(
 ) -> Import:
     """Write a file to the file store and its Import row to the database, in this order.
 
-    Raises TooLargeError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
+    Raises TooLargeError, QuotaError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
     """
     body = _Body(chunks, max_bytes or settings.IMPORT_MAX_BYTES)
     with _new_import() as (import_id, wanted):
         stored = default_storage.save(wanted, body)
         _make_durable(stored)
-        return _begin(import_id, stored, body, file_name, options, user)
+        with transaction.atomic():
+            if user:
+                quota.hold(user, body.bytes_taken)
+            return _begin(import_id, stored, body, file_name, options, user)
 
 
 def adopt(

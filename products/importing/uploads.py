@@ -30,7 +30,7 @@ from django.utils import timezone
 from accounts.models import ApiToken, User
 from common.errors import ConflictError, InvalidInputError, NoSpaceError, NotFoundError, ServiceError, TooLargeError
 from common.ids import uuid7
-from products.importing import receiver
+from products.importing import quota, receiver
 from products.importing.options import ImportOptions
 from products.models import Import, Upload
 
@@ -122,7 +122,7 @@ class Checksum:
 def create(owner: User, token: ApiToken | None, *, length: int, file_name: str = "", metadata: str = "") -> Upload:
     """Begin an upload of `length` bytes. `token`: the one that asks, or None for a session.
 
-    Raises TooLargeError, NoSpaceError or TooManyUploadsError.
+    Raises TooLargeError, QuotaError, NoSpaceError or TooManyUploadsError.
     """
     if length > settings.IMPORT_MAX_BYTES:
         raise TooLargeError(
@@ -151,6 +151,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
         receiver.make_durable(path)
         with transaction.atomic():
             _refuse_too_many(owner)
+            quota.hold(owner, length)
             upload.save(force_insert=True)
     except BaseException:
         path.unlink(missing_ok=True)
