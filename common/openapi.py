@@ -8,6 +8,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 
+from common.pagination import KeysetPages
+
 MEANINGS = {
     400: "The request is not valid; `errors` names what is wrong with which part.",
     401: "No token or session, or one that is not known (any more).",
@@ -124,3 +126,5 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "format":
             parameter.setdefault("description", FORMAT)
+        if parameter["name"] == KeysetPages.page_size_query_param:
+            parameter["schema"] |= {"minimum": 1, "maximum": KeysetPages.max_page_size}

@@ -28,7 +28,7 @@ from products.api.parameters import hex_digest, json_object
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
 from products.importing import twins
-from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
+from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
 from products.tasks import apply_import, cancel_import, import_upload, start_import, undo_import
 
@@ -81,7 +81,12 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
     "encoding": {"type": "string", "description": "Such as `utf-8` or `windows-1252`; found out if not given."},
     "delimiter": {"type": "string", "description": "One character, or `tab`; found out if not given."},
     "quote": {"type": "string", "description": "One character, or `none`; found out if not given."},
-    "header_line": {"type": "integer", "description": "The line that names the columns; found out if not given."},
+    "header_line": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_HEADER_LINE,
+        "description": "The line that names the columns; found out if not given.",
+    },
     "sheet": {"type": "string", "description": "Of a workbook: the sheet to read; the first if not given."},
 }
 FORM = {
