@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := benchmarks/.venv
+NODE := tests/generated_clients
 RUN := $(VENV)/bin/python
 PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=catalogue.example.com LIVE_URL=same-origin ODATA_HOME=$(VENV)/lint-home \
 	SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH
@@ -16,7 +17,7 @@ help: ## list the chores
 run: $(VENV)/run.stamp ## start everything, from nothing to 500,000 products
 	@exec $(RUN) manage.py up
 
-test: lint ## all linters, then all tests; PYTEST_ARGS are passed on
+test: lint $(NODE)/node_modules/made.stamp ## all linters, then all tests; PYTEST_ARGS are passed on
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for production, migrations
@@ -43,7 +44,7 @@ lock: $(VENV)/run.stamp ## pin what requirements.in asks for, for every Python t
 		--constraint requirements.txt requirements-extras.in --output-file requirements-extras.txt
 
 clean: ## remove the virtual environment and the caches; the data in ODATA_HOME stays
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # --- the virtual environment -------------------------------------------------------------------
 # A stamp is written last: what was interrupted is done again.
@@ -82,3 +83,12 @@ $(PEERS)/peers.stamp: $(VENV)/made.stamp requirements.txt benchmarks/requirement
 	@$(RUN) -m pip --python $(PEERS) install --quiet --disable-pip-version-check \
 		--constraint requirements.txt -r benchmarks/requirements.txt
 	@touch $@
+
+# For one test, of clients in TypeScript: where Node or its packages can't be had, that test is skipped and says so.
+$(NODE)/node_modules/made.stamp: $(NODE)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "Installing what $(NODE)/package-lock.json names ..."; \
+		npm ci --prefix $(NODE) --silent && touch $@ || echo "npm could not install it: no client is made in TypeScript." >&2; \
+	else \
+		echo "npm is not there: no client is made in TypeScript. Install Node 20 or newer." >&2; \
+	fi

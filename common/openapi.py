@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.views import APIView
+
+from common.pagination import KeysetPages
 
 MEANINGS = {
     400: "The request is not valid; `errors` names what is wrong with which part.",
@@ -84,6 +87,11 @@ def query_parameters(view: APIView, method: str) -> set[str]:
     return names
 
 
+def example(name: str, body: dict[str, Any]) -> Any:
+    """Gives a serializer a request that the schema shows. tests/test_examples.py sends it."""
+    return extend_schema_serializer(examples=[OpenApiExample(name, body, request_only=True)])
+
+
 # --- what holds for all operations -----------------------------------------------------------------
 
 WRITES = ("post", "put", "patch")
@@ -115,16 +123,44 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             _complete_operation(method, operation)
     for name, schema in result["components"]["schemas"].items():
         if name.startswith("Paginated"):
-            for field, words in PAGE_FIELDS.items():
-                if field in schema["properties"]:
-                    schema["properties"][field].setdefault("description", words)
+            _complete_page(schema)
+        if name.endswith("Request"):
+            _say_defaults(schema)
+        for field in schema.get("properties", {}).values():
+            if {} in field.get("oneOf", ()):  # any value or null: null would be both, and so be neither
+                del field["oneOf"]
     return result
+
+
+def _complete_page(schema: dict[str, Any]) -> None:
+    for field, words in PAGE_FIELDS.items():
+        if field in schema["properties"]:
+            schema["properties"][field].setdefault("description", words)
+            schema["properties"][field].pop("example", None)  # of another service
+            if schema["properties"][field].pop("nullable", False):  # a word of OpenAPI 3.0
+                schema["properties"][field]["type"] = ["string", "null"]
+    schema["required"] = sorted(schema["properties"])
+
+
+def _say_defaults(schema: dict[str, Any]) -> None:
+    """Tell the defaults of a body in words alone.
+
+    As `default` they come back: generated clients send them with every body, where they outweigh what the address
+    says, or have their users say them (openapi-typescript takes a field that has one for required).
+    """
+    for field in schema.get("properties", {}).values():
+        if "default" in field:
+            default = field.pop("default")
+            said = default if isinstance(default, str) else json.dumps(default)
+            field["description"] = f"{field.get('description', '')} `{said}` if not given.".strip()
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     takes_key = method == "post" and not operation.pop(TAKES_NO_KEY, False)
     if takes_key:
         operation.setdefault("parameters", []).append(KEY)
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        _say_defaults(media["schema"])
     formats = any(parameter["name"] == "format" for parameter in operation.get("parameters", ()))
     statuses = {
         406,
@@ -145,3 +181,5 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "format":
             parameter.setdefault("description", FORMAT)
+        if parameter["name"] == KeysetPages.page_size_query_param:
+            parameter["schema"] |= {"minimum": 1, "maximum": KeysetPages.max_page_size}

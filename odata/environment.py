@@ -28,7 +28,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Folder of everything that is kept: database, queue, uploaded files, secret key. "
         "A relative path starts at the project's folder.",
     ),
-    Setting("WEB_THREADS", "int", "32", "Requests that one web process works on at a time.", minimum=1),
+    Setting(
+        "WEB_THREADS",
+        "int",
+        "128",
+        "Threads of one web process at most: for the requests it works on, and for those that wait for their turn.",
+        minimum=1,
+    ),
+    Setting(
+        "WEB_MAX_IN_FLIGHT",
+        "int",
+        "32",
+        "Requests that one web process works on at a time, and as many files that come in or go out beside them; a "
+        "quarter of WEB_THREADS at most. Who waits longer than 2 seconds for a place gets a 503.",
+        minimum=1,
+    ),
     Setting("WEB_WORKERS", "int", "1", "Web processes.", minimum=1),
     Setting(
         "DRAIN_SECONDS",
@@ -190,6 +204,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("IMPORT_SWEEP_SECONDS", "int", "5", "How often overdue imports are looked for.", minimum=1),
     Setting("IMPORT_CHECK_HOURS", "int", "72", "How long a checked file waits for a decision.", minimum=1),
+    Setting(
+        "UPLOAD_QUOTA_BYTES",
+        "int",
+        "50000000000",
+        "Bytes that one person may have here at a time, in uploads and in imports that have not ended. 0: no limit.",
+        minimum=0,
+    ),
     Setting("UPLOAD_EXPIRY_HOURS", "int", "24", "How long an unfinished upload is kept.", minimum=1),
     Setting(
         "IMPORT_FILE_DAYS",

@@ -69,7 +69,7 @@ def processes(
     port: int = 8000,
     live_port: int = 8001,
     web_workers: int = 1,
-    web_threads: int = 32,
+    web_threads: int = 128,
     drain_seconds: int = 0,
 ) -> tuple[Process, ...]:
     """All of them, in the order of their start."""

@@ -94,6 +94,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "common.log_hygiene.RequestLogMiddleware",
+    "common.in_flight.InFlightMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "common.middleware.ProblemMiddleware",
     "common.bodies.JsonLimitMiddleware",
@@ -383,6 +384,8 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 API_RATE_LIMIT = ENV["API_RATE_LIMIT"]
+WEB_THREADS = ENV["WEB_THREADS"]
+WEB_MAX_IN_FLIGHT = ENV["WEB_MAX_IN_FLIGHT"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "OData Backend",
     "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",
@@ -414,6 +417,7 @@ IMPORT_BATCH_SIZE = ENV["IMPORT_BATCH_SIZE"]
 IMPORT_MAX_BYTES = ENV["IMPORT_MAX_BYTES"]
 IMPORT_LEASE_SECONDS = ENV["IMPORT_LEASE_SECONDS"]
 IMPORT_CHECK_HOURS = ENV["IMPORT_CHECK_HOURS"]
+UPLOAD_QUOTA_BYTES = ENV["UPLOAD_QUOTA_BYTES"]
 UPLOAD_EXPIRY_HOURS = ENV["UPLOAD_EXPIRY_HOURS"]
 IMPORT_FILE_DAYS = ENV["IMPORT_FILE_DAYS"]
 IMPORT_DAYS = ENV["IMPORT_DAYS"]

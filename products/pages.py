@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLargeError
 from products.import_page import import_context, may_import
-from products.importing import columns
+from products.importing import columns, quota
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
 from products.importing.receiver import COPIES_OF_FORM, require_room
 from products.models import Import
@@ -64,6 +64,8 @@ def _refuse_too_large(request: HttpRequest) -> None:
             f"The file has {size(sent)}, more than the {size(settings.IMPORT_MAX_BYTES)} this server takes. "
             "Split it: each part needs the header row."
         )
+    if request.user.is_authenticated:
+        quota.refuse_too_much(request.user, max(0, sent - FORM_OVERHEAD))
 
 
 @csrf_protect

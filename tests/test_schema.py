@@ -9,6 +9,7 @@ from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -112,3 +113,26 @@ def test_every_parameter_and_field_is_described(schema: dict[str, Any]) -> None:
         if not told.get("description")
     ]
     assert silent == []
+
+
+def test_it_speaks_openapi_3_1_alone_and_null_is_a_value_where_it_can_be(schema: dict[str, Any]) -> None:
+    page = schema["components"]["schemas"]["PaginatedProductDocumentList"]
+    change = schema["components"]["schemas"]["FieldChangeDocument"]
+
+    assert "nullable" not in str(schema), "that is a word of OpenAPI 3.0, which 3.1 takes for nothing"
+    assert Draft202012Validator(page).is_valid({"next": None, "previous": None, "results": []})
+    assert not Draft202012Validator(page).is_valid({"results": []})
+    assert Draft202012Validator(change).is_valid({"old": None, "new": {"colour": "red"}, "field": "attributes"})
+
+
+def test_a_body_has_its_defaults_in_words_which_no_generated_client_sends(schema: dict[str, Any]) -> None:
+    bodies = [
+        media["schema"]
+        for _, operation in operations(schema)
+        for media in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    bodies += [component for name, component in schema["components"]["schemas"].items() if name.endswith("Request")]
+    fields = [field for body in bodies for field in body.get("properties", {}).values()]
+
+    assert any("`upsert` if not given" in field.get("description", "") for field in fields)
+    assert not [field for field in fields if "default" in field]

@@ -30,7 +30,19 @@ from products.models import Product
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "12"))
 # Not `odata.wsgi`: to import that makes a web process of this one, and of all programs that tests start later.
-schema = schemathesis.openapi.from_wsgi("/api/v1/schema/?format=json", WholeBodies(get_wsgi_application()))
+application = WholeBodies(get_wsgi_application())
+
+
+def read_to_the_end(environ: Any, start_response: Any) -> list[bytes]:
+    """The application, with each answer closed as a web server does it: streamed ones would keep their places."""
+    answer: Any = application(environ, start_response)
+    try:
+        return [b"".join(answer)]
+    finally:
+        answer.close()
+
+
+schema = schemathesis.openapi.from_wsgi("/api/v1/schema/?format=json", read_to_the_end)
 pytestmark = [
     pytest.mark.django_db,
     # The file of an upload that is refused is closed when it is forgotten.

@@ -23,9 +23,10 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
+from accounts.models import User
 from common.bodies import LengthRequiredError
 from common.errors import InvalidInputError, TooLargeError
-from products.importing.receiver import COPIES_OF_FORM, require_room
+from products.importing import quota, receiver
 
 CHUNK = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
@@ -49,10 +50,10 @@ class BytesParser(_StreamParser):
     media_type = "application/octet-stream"
 
 
-def prepare(request: HttpRequest) -> None:
-    """Look at a file's headers before its body.
+def prepare(request: HttpRequest, sender: User) -> None:
+    """Look at a file's headers before its body, and be ready for it to take its time.
 
-    Raises TooLargeError, LengthRequiredError, NoSpaceError, or InvalidInputError if there is no body at all.
+    Raises TooLargeError, QuotaError, LengthRequiredError or NoSpaceError, and InvalidInputError if there is no body.
     """
     if request.headers.get("Transfer-Encoding"):
         raise LengthRequiredError(
@@ -70,7 +71,9 @@ def prepare(request: HttpRequest) -> None:
             "Split the file: each part needs the header row."
         )
     if request.content_type != JSON:  # which names a file that is here already
-        require_room(length, copies=COPIES_OF_FORM if request.content_type == FORM else 1)
+        quota.refuse_too_much(sender, max(0, length - FORM_OVERHEAD))
+        receiver.require_room(length, copies=receiver.COPIES_OF_FORM if request.content_type == FORM else 1)
+    receiver.give_connection_back()
 
 
 def no_file() -> InvalidInputError:

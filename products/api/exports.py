@@ -59,6 +59,10 @@ class XlsxRenderer(BaseRenderer):
         return data
 
 
+NO_FORMAT = OpenApiParameter("format", exclude=True)
+"""The address says which; drf-spectacular would add the parameter."""
+
+
 @extend_schema(tags=["products"])
 class ExportViewSet(GenericViewSet):
     queryset = Product.objects.all()
@@ -74,7 +78,7 @@ class ExportViewSet(GenericViewSet):
         operation_id="products_export_csv",
         summary="Export products as a CSV file",
         description="In the order in which they were created. Importing the file again changes nothing.",
-        parameters=[*FILTERS, CHOSEN_COLUMNS, *OF_CSV],
+        parameters=[*FILTERS, CHOSEN_COLUMNS, *OF_CSV, NO_FORMAT],
         responses={(200, "text/csv"): OpenApiTypes.STR, **problems(507)},
     )
     def csv(self, request: Request) -> FileResponse:
@@ -85,7 +89,7 @@ class ExportViewSet(GenericViewSet):
         operation_id="products_export_xlsx",
         summary="Export products as an Excel workbook",
         description="One sheet of text cells, of at most 1,048,575 products.",
-        parameters=[*FILTERS, CHOSEN_COLUMNS],
+        parameters=[*FILTERS, CHOSEN_COLUMNS, NO_FORMAT],
         responses={(200, XLSX): OpenApiTypes.BINARY, **problems(507)},
     )
     def xlsx(self, request: Request) -> FileResponse:

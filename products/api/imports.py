@@ -30,7 +30,7 @@ from products.api.parameters import hex_digest, json_object
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
 from products.importing import twins
-from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions, read_limit
+from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
 from products.tasks import apply_import, cancel_import, import_upload, start_import, undo_import
 
@@ -83,7 +83,12 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
     "encoding": {"type": "string", "description": "Such as `utf-8` or `windows-1252`; found out if not given."},
     "delimiter": {"type": "string", "description": "One character, or `tab`; found out if not given."},
     "quote": {"type": "string", "description": "One character, or `none`; found out if not given."},
-    "header_line": {"type": "integer", "description": "The line that names the columns; found out if not given."},
+    "header_line": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_HEADER_LINE,
+        "description": "The line that names the columns; found out if not given.",
+    },
     "sheet": {"type": "string", "description": "Of a workbook: the sheet to read; the first if not given."},
 }
 FORM = {
@@ -107,6 +112,7 @@ REQUESTS_SHOWN = [
         "A form", {"file": "products.csv", "mode": "update"}, request_only=True, media_type="multipart/form-data"
     ),
     OpenApiExample("The file itself", CSV_SHOWN, request_only=True, media_type="text/csv"),
+    OpenApiExample("Any file", CSV_SHOWN, request_only=True, media_type="application/octet-stream"),
     OpenApiExample(
         "A finished upload",
         {
@@ -211,7 +217,7 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
             with super().whole_body(request) as digest:
                 yield digest
             return
-        bodies.prepare(request._request)
+        bodies.prepare(request._request, person(request))
         with bodies.set_down(request) as digest:
             yield digest
 
@@ -229,7 +235,7 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
         return Response({**progress.document(import_), "same_as": _same_as(import_, person(request))})
 
     def create(self, request: Request) -> Response:
-        bodies.prepare(request._request)
+        bodies.prepare(request._request, person(request))
         import_ = _import_upload(request) if bodies.is_json(request) else _import_body(request)
         document = progress.document(import_)
         return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})

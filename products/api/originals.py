@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +16,7 @@ from products.api.serializers import NewProduct, ProductDocument, ProductFields,
 from products.listing import FIELDS
 from products.models import Product
 
-LIMIT, MOST = 100, 1000
+LIMIT, MOST, FARTHEST = 100, 1000, 2**31
 
 
 @extend_schema_view(create=upload_schema(summary="Import a file", operation_id="original_import_create"))
@@ -67,8 +66,18 @@ class OriginalProductViewSet(ProductViewSet):
         summary="List products by position",
         description="The further `skip` goes, the longer it takes: `/api/v1/products/` has pages without that.",
         parameters=[
-            OpenApiParameter("skip", OpenApiTypes.INT, default=0, description="Products to leave out at the start."),
-            OpenApiParameter("limit", OpenApiTypes.INT, default=LIMIT, description=f"Products to show, up to {MOST}."),
+            OpenApiParameter(
+                "skip",
+                {"type": "integer", "minimum": 0, "maximum": FARTHEST},
+                default=0,
+                description="Products to leave out at the start.",
+            ),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 0, "maximum": MOST},
+                default=LIMIT,
+                description=f"Products to show, up to {MOST}.",
+            ),
         ],
         responses={200: ProductDocument(many=True), **problems()},
     )
@@ -78,7 +87,7 @@ class OriginalProductViewSet(ProductViewSet):
         return Response(list(Product.objects.order_by("id").values(*FIELDS)[skip : skip + limit]))
 
 
-def _number(request: Request, name: str, default: int, most: int = 2**31) -> int:
+def _number(request: Request, name: str, default: int, most: int = FARTHEST) -> int:
     """A count out of the address. Raises InvalidInputError for anything but a number from 0 to `most`."""
     text = request.query_params.get(name, "") or str(default)
     if not (text.isascii() and text.isdigit() and int(text[:12]) <= most):

@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from common.errors import FieldError, InvalidInputError
+from common.openapi import example
 from products.importing.columns import DESCRIPTION, MAX_COLUMNS, NAME, SKU
 from products.importing.lines import MAX_FIELD
 from products.models import Import, Product, ReportedRow
@@ -75,6 +76,7 @@ class ShownProduct(ProductDocument):
         return fields
 
 
+@example("A lamp", {"name": "Oak lamp", "description": "A lamp, of oak", "attributes": {"colour": "brown"}})
 class ProductFields(serializers.Serializer):
     """The fields of a product that a request may give."""
 
@@ -95,12 +97,14 @@ class ProductFields(serializers.Serializer):
         return fields
 
 
+@example("A new lamp", {"sku": "LAMP-2", "name": "Ash lamp", "status": "active", "attributes": {"colour": "white"}})
 class NewProduct(ProductFields):
     """A product to create."""
 
     sku = SkuField(help_text="Names the product; upper and lower case count as the same.")
 
 
+@example("Another name", {"name": "Lamp of oak"})
 class ProductPatch(ProductFields):
     """The fields of a product to change; what is left out stays."""
 
@@ -245,6 +249,7 @@ class ImportDetail(ImportDocument):
     )
 
 
+@example("Another limit", {"max_deactivated": "25%"})
 class ApplyOptions(serializers.Serializer):
     """What may be said when a checked import is applied."""
 
@@ -253,6 +258,7 @@ class ApplyOptions(serializers.Serializer):
     )
 
 
+@example("A header row", {"headers": ["sku", "Bezeichnung", "Farbe"]})
 class FileHeaders(serializers.Serializer):
     """The header row of a file."""
 

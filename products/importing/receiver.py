@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -27,6 +27,7 @@ from accounts import audit
 from common.errors import NoSpaceError, StoreUnavailableError, TooLargeError
 from common.file_store import listed
 from common.ids import uuid7
+from products.importing import quota
 from products.importing.options import ImportOptions
 from products.models import Import
 
@@ -71,13 +72,16 @@ def receive(
 ) -> Import:
     """Write a file to the file store and its Import row to the database, in this order.
 
-    Raises TooLargeError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
+    Raises TooLargeError, QuotaError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
     """
     body = _Body(chunks, max_bytes or settings.IMPORT_MAX_BYTES)
     with _new_import() as (import_id, wanted):
         stored = default_storage.save(wanted, body)
         _make_durable(stored)
-        return _begin(import_id, stored, body, file_name, options, user)
+        with transaction.atomic():
+            if user:
+                quota.hold(user, body.bytes_taken)
+            return _begin(import_id, stored, body, file_name, options, user)
 
 
 def adopt(
@@ -227,6 +231,12 @@ def _make_durable(stored: str) -> None:
         make_durable(Path(default_storage.path(stored)))
     except NotImplementedError:
         return
+
+
+def give_connection_back() -> None:
+    """A slow body may take hours, and does not keep a connection from others meanwhile."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def make_durable(path: Path) -> None:

@@ -24,13 +24,13 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import ApiToken, User
 from common.errors import ConflictError, InvalidInputError, NotFoundError, ServiceError, TooLargeError
 from common.ids import uuid7
-from products.importing import receiver
+from products.importing import quota, receiver
 from products.importing.options import ImportOptions
 from products.models import Import, Upload
 
@@ -120,7 +120,7 @@ class Checksum:
 def create(owner: User, token: ApiToken | None, *, length: int, file_name: str = "", metadata: str = "") -> Upload:
     """Begin an upload of `length` bytes. `token`: the one that asks, or None for a session.
 
-    Raises TooLargeError, NoSpaceError or TooManyUploadsError.
+    Raises TooLargeError, QuotaError, NoSpaceError or TooManyUploadsError.
     """
     if length > settings.IMPORT_MAX_BYTES:
         raise TooLargeError(
@@ -146,6 +146,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
         receiver.make_durable(path)
         with transaction.atomic():
             _refuse_too_many(owner)
+            quota.hold(owner, length)
             upload.save(force_insert=True)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -264,7 +265,7 @@ def append(upload: Upload, offset: int, blocks: Iterable[bytes], *, checksum: Ch
     with _Pen(path_of(upload.pk)) as pen:
         upload = _reread(upload)  # another may have written until now
         _refuse_elsewhere(upload, offset)
-        _give_connection_back()
+        receiver.give_connection_back()
         _Part(upload, pen, checksum).take(blocks)
     return upload
 
@@ -277,12 +278,6 @@ def _refuse_elsewhere(upload: Upload, offset: int) -> None:
             "and go on from there.",
             code="offset_mismatch",
         )
-
-
-def _give_connection_back() -> None:
-    """A slow body may take hours, and does not keep a connection from others meanwhile."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def _reread(upload: Upload) -> Upload:
@@ -341,7 +336,7 @@ class _Part:
                 raise _gone("It was deleted while these bytes came in.")
         self.upload.offset, self.upload.expires_at = self.end, expires_at
         self.saved_at = time.monotonic()
-        _give_connection_back()
+        receiver.give_connection_back()
 
 
 class UploadTakenOverError(ConflictError):

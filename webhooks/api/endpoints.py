@@ -8,7 +8,7 @@ from typing import Any
 
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -34,11 +34,6 @@ from webhooks.api.serializers import (
 from webhooks.models import SignatureKind, WebhookEndpoint
 
 ID = OpenApiParameter("endpoint_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Of the endpoint.")
-EXAMPLE = OpenApiExample(
-    "An endpoint",
-    {"url": "https://shop.example.com/hooks/catalogue", "event_types": ["product.updated", "import.completed"]},
-    request_only=True,
-)
 REPLACED_BY: dict[str, Any] = {
     "description": "",
     "enabled": True,
@@ -61,7 +56,6 @@ REPLACED_BY: dict[str, Any] = {
         summary="Make a webhook endpoint",
         description="The answer holds its secret: keep it, it is not shown again.",
         request=NewEndpoint,
-        examples=[EXAMPLE],
         responses={201: MadeEndpoint, **problems(415)},
     ),
     retrieve=extend_schema(

@@ -17,7 +17,7 @@ from common.errors import FieldError, InvalidInputError, NotFoundError
 from common.openapi import problems
 from webhooks import endpoints
 from webhooks.api.documents import endpoint_documents
-from webhooks.api.endpoints import EXAMPLE, made, read_fields, visible_endpoints
+from webhooks.api.endpoints import made, read_fields, visible_endpoints
 from webhooks.api.serializers import EndpointDocument, MadeEndpoint, NewEndpoint
 from webhooks.models import WebhookEndpoint
 
@@ -47,7 +47,6 @@ class OriginalWebhookViewSet(IdempotentPosts, GenericViewSet):
         summary="Make a webhook endpoint",
         description="The answer holds its secret: keep it, it is not shown again.",
         request=NewEndpoint,
-        examples=[EXAMPLE],
         responses={201: MadeEndpoint, **problems(415)},
     )
     def create(self, request: Request) -> Response:

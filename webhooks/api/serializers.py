@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from common import fields
 from common.errors import FieldError, InvalidInputError
+from common.openapi import example
 from webhooks.models import Delivery, Lane, SignatureKind, Trigger
 
 READ_ONLY = frozenset(
@@ -28,6 +29,10 @@ READ_ONLY = frozenset(
 """Fields of an answer that may be sent back with it and are then overlooked."""
 
 
+@example(
+    "An endpoint",
+    {"url": "https://shop.example.com/hooks/catalogue", "event_types": ["products.changed"], "ordered": True},
+)
 class EndpointFields(serializers.Serializer):
     """The fields of an endpoint that a request may give."""
 
@@ -78,6 +83,10 @@ class EndpointFields(serializers.Serializer):
         return values
 
 
+@example(
+    "An endpoint",
+    {"url": "https://shop.example.com/hooks/catalogue", "event_types": ["product.updated", "import.completed"]},
+)
 class NewEndpoint(EndpointFields):
     """An endpoint to make."""
 
@@ -89,6 +98,7 @@ class NewEndpoint(EndpointFields):
     )
 
 
+@example("Fewer at a time", {"rate_per_second": 10, "concurrency": 5})
 class EndpointPatch(EndpointFields):
     """The fields of an endpoint to change; what is left out stays."""
 
@@ -171,6 +181,7 @@ class MadeEndpoint(EndpointDocument):
     )
 
 
+@example("An hour of both", {"overlap_hours": 1})
 class Rotation(serializers.Serializer):
     """How to change a secret."""
 
@@ -179,6 +190,7 @@ class Rotation(serializers.Serializer):
     )
 
 
+@example("A ping", {"event_type": "ping"})
 class TestRequest(serializers.Serializer):
     """What to send."""
 

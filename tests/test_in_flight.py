@@ -1,0 +1,137 @@
+"""The places in one web process, at the real web server: taken by what does not end, they keep nobody waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+import requests
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+
+from accounts.models import ApiToken, User
+from accounts.tests.people import entitle
+from common.in_flight import PATIENCE, Places
+from odata.tests.running import wait_until
+from products.models import Import
+from products.tests.web_server import WebServer, running
+
+PLACES = 2
+
+
+# --- the line ----------------------------------------------------------------------------------
+
+
+def test_places_go_to_those_who_came_first() -> None:
+    places = Places(1)
+    served: list[int] = []
+
+    def come(number: int) -> None:
+        assert places.take(30)
+        served.append(number)
+
+    assert places.take(0)
+    with ThreadPoolExecutor(3) as threads:
+        for number in range(3):
+            threads.submit(come, number)
+            wait_until(partial(has, places._line, number + 1), "it stands in line")
+        for number in range(3):
+            places.give_back()
+            wait_until(partial(has, served, number + 1), "one is served")
+
+    assert served == [0, 1, 2]
+
+
+def has(those: Sized, number: int) -> bool:
+    return len(those) == number
+
+
+def test_who_waits_in_vain_spares_others_the_wait_until_there_is_a_place() -> None:
+    places = Places(1)
+    assert places.take(0)
+
+    assert not places.take(0.01)
+    assert not places.take(30), "it is known to be stuck"
+    places.give_back()
+    assert places.take(0)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(places.take, 30)
+        wait_until(lambda: places._line, "it waits again")
+        places.give_back()
+        assert waiting.result()
+
+
+# --- the server --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[WebServer]:
+    monkeypatch.setenv("WEB_THREADS", "16")
+    monkeypatch.setenv("WEB_MAX_IN_FLIGHT", str(PLACES))
+    with running(tmp_path, "--blocking-threads", "16") as server:
+        ada = User.objects.get()
+        entitle(ada, "read")
+        server.token = ApiToken.issue(ada, name="all", scopes=["read", "import"])[1]
+        yield server
+
+
+def ask(server: WebServer, path: str, body: bytes | None = None) -> requests.Response:
+    headers = {"Authorization": f"Bearer {server.token}"}
+    url = f"http://127.0.0.1:{server.port}{path}"
+    if body is None:
+        return requests.get(url, headers=headers, timeout=60)
+    return requests.post(url, headers={**headers, "Content-Type": "text/csv"}, data=body, timeout=60)
+
+
+def assert_refused(answer: requests.Response, *, within: float, retry_after: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (503, "too_busy")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Retry-After"] == retry_after
+    assert "Content-Security-Policy" in answer.headers
+    assert answer.elapsed.total_seconds() < within
+
+
+def test_where_requests_are_stuck_others_are_refused_at_once_and_health_is_told(server: WebServer) -> None:
+    assert ask(server, "/api/v1/imports/").status_code == 200
+    with ThreadPoolExecutor(10) as threads:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK products_product IN ACCESS EXCLUSIVE MODE")
+            stuck = [threads.submit(ask, server, "/api/v1/products/") for _ in range(PLACES)]
+            wait_until(lambda: waiting_for_a_lock() == PLACES, "they are stuck")
+
+            assert_refused(ask(server, "/api/v1/imports/"), within=PATIENCE + 2, retry_after="2")
+            for answer in threads.map(ask, [server] * 8, ["/api/v1/imports/"] * 8):
+                assert_refused(answer, within=PATIENCE / 2, retry_after="2")
+            assert ask(server, "/livez").status_code == ask(server, "/readyz").status_code == 200
+
+        assert [each.result().status_code for each in stuck] == [200] * PLACES
+        assert ask(server, "/api/v1/imports/").status_code == 200
+
+
+def waiting_for_a_lock() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return int(cursor.fetchone()[0])
+
+
+def test_files_on_slow_lines_keep_only_files_waiting_until_they_are_gone(server: WebServer) -> None:
+    stored = default_storage.save("imports/large.csv", ContentFile(bytes(50_000_000)))
+    large = Import.objects.create(file_name="a.csv", bytes_total=1, created_by=User.objects.get(), stored_file=stored)
+    path = f"/api/v1/imports/{large.pk}/file/"
+    with server.connect() as comes, server.connect() as goes:
+        comes.sendall(server.head("text/csv", "Content-Length: 100000000") + b"sku")
+        goes.sendall(server.request("GET", path))
+        assert goes.recv(15) == b"HTTP/1.1 200 OK"
+        wait_until(lambda: ask(server, "/api/v1/imports/", b"sku,name\n").status_code == 503, "both have their places")
+
+        assert_refused(ask(server, "/api/v1/imports/", b"sku,name\n"), within=PATIENCE / 2, retry_after="10")
+        assert_refused(ask(server, path), within=PATIENCE / 2, retry_after="10")
+        assert ask(server, "/api/v1/imports/").status_code == 200
+
+    wait_until(lambda: ask(server, "/api/v1/imports/", b"sku,name\n").status_code == 202, "files are taken again")
+    assert len(ask(server, path).content) == 50_000_000
+    default_storage.delete(stored)
