@@ -30,6 +30,11 @@ from odata.embedded.servers import start_servers  # noqa: E402
 from odata.embedded.supervisor import Supervisor  # noqa: E402
 
 
+def is_shared_out(config: pytest.Config) -> bool:
+    """Whether this process only hands tests to others (pytest-xdist), each of which has its own servers."""
+    return bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start what is missing, once for the session. All of it stops when pytest ends, however it ends."""
     said: list[str] = []
@@ -41,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.add_cleanup(clean_up)
     assert settings.DATABASES  # pytest-django sets Django up where the settings have been read
-    if config.option.collectonly:
+    if config.option.collectonly or is_shared_out(config):
         return
     try:
         start_servers(
@@ -53,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except Exception as error:
         pytest.exit("\n".join([*said, f"The servers of the tests could not be started: {error}"]), returncode=1)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Files are numbered: some hold the time at which they were made, and each process must know a test by one name."""
+    return argname if isinstance(val, bytes) and len(val) > 20 else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.core.files.base import ContentFile
@@ -238,7 +238,7 @@ async def _close_code(path: str, headers: dict[str, str]) -> int | None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(COLUMNS, SOCKETS)
 async def test_a_socket_shows_an_import_to_those_who_may_see_it(method: str, path: str, need: str, whose: str) -> None:
-    @sync_to_async
+    @database_sync_to_async
     def prepare() -> tuple[str, dict[str, dict[str, str]]]:
         owner = person("owner", "importer")
         import_ = Import.objects.create(file_name="a.csv", bytes_total=1, created_by=owner)

@@ -11,7 +11,9 @@ from django.test import Client
 from common import request_ids
 
 
-@pytest.mark.parametrize("given", ["7f3c", str(uuid.uuid4()), "Root=1-67891233-abcdef012345678912345678", "x" * 64])
+@pytest.mark.parametrize(
+    "given", ["7f3c", "7e57d004-2b97-0e7a-b45f-5387367791cd", "Root=1-67891233-abcdef012345678912345678", "x" * 64]
+)
 def test_an_id_from_outside_is_kept(client: Client, given: str) -> None:
     answer = client.get("/livez", headers={"X-Request-ID": given})
 
