@@ -46,7 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.add_cleanup(clean_up)
     assert settings.DATABASES  # pytest-django sets Django up where the settings have been read
-    if config.option.collectonly or is_shared_out(config):
+    if is_shared_out(config):
+        # Not handed on to the others, which would read the settings before they have a home of their own.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
+        return
+    if config.option.collectonly:
         return
     try:
         start_servers(

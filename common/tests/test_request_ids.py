@@ -41,6 +41,7 @@ def test_an_error_tells_the_id_it_came_with(client: Client, path: str, host: str
     assert json.loads(answer.content)["request_id"] == "from-the-edge"
 
 
+@pytest.mark.django_db
 def test_a_static_file_has_one_too(client: Client) -> None:
     answer = client.get("/static/favicon.svg", headers={"X-Request-ID": "for-a-file"})
     answer.close()
