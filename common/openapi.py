@@ -139,7 +139,7 @@ def _complete_page(schema: dict[str, Any]) -> None:
             schema["properties"][field].pop("example", None)  # of another service
             if schema["properties"][field].pop("nullable", False):  # a word of OpenAPI 3.0
                 schema["properties"][field]["type"] = ["string", "null"]
-    schema["required"] = sorted(schema["properties"])
+    schema["required"] = sorted(schema["properties"].keys() - {"total_estimate"})  # which is there if asked for
 
 
 def _say_defaults(schema: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ class KeyPages(KeysetPages):
 
     def _keys(self, request: Request) -> tuple[Any, Any]:
         text = request.query_params.get(self.cursor_query_param)
-        if text is None:
+        if not text:
             return None, None
         try:
             side, _, key = b64decode(text, validate=True).decode().partition(":")

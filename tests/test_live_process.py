@@ -230,7 +230,7 @@ async def test_a_stopped_process_lets_go_at_once_and_without_claiming_an_end(
         async with asyncio.timeout(5):
             await asyncio.to_thread(live.stop)
 
-        assert await close_code(websocket) == 1006
+        assert await close_code(websocket) == 4503  # come back; 1000 would be the end of the import
 
 
 async def test_who_comes_back_after_a_kill_sees_the_truth_and_the_end(

@@ -12,8 +12,9 @@ class Migration(migrations.Migration):
             """
             CREATE FUNCTION products_history_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
-                -- What removes old history says so, for its own transaction.
-                IF TG_OP <> 'UPDATE' AND current_setting('odata.prune_history', true) = 'on' THEN
+                -- What removes old history, or gives a restored one its place here, says so for its own transaction.
+                IF current_setting(CASE TG_OP WHEN 'UPDATE' THEN 'odata.adopt_history' ELSE 'odata.prune_history' END,
+                                   true) = 'on' THEN
                     RETURN NULL;
                 END IF;
                 RAISE EXCEPTION 'The history of products is append-only: % is refused.', TG_OP

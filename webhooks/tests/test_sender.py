@@ -203,7 +203,7 @@ async def test_the_deadline_is_for_the_whole_answer(answer: Answer, loopback: No
         started = time.monotonic()
         attempted = await post(sender, f"http://127.0.0.1:{there.port}/", timeout=0.8)
 
-    assert 0.7 < time.monotonic() - started < 2
+    assert 0.7 < time.monotonic() - started < 5  # a receiver that says a lot, beside other work
     assert attempted.error == "timeout"
     assert not attempted.ok
     assert "within 0.8 seconds" in attempted.detail
