@@ -31,7 +31,7 @@ lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for prod
 audit: $(VENV)/audit/audit.stamp ## ask the Internet for known holes in the versions that we pin
 	@# Strict: a service that knows nothing of a package must not pass for one that knows of no hole.
 	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(AUDIT_ARGS) \
-		-r requirements.txt -r requirements-dev.txt
+		-r requirements.txt -r requirements-extras.txt -r requirements-dev.txt
 
 bench: $(VENV)/dev.stamp $(PEERS)/peers.stamp ## measure, beside other ways to import; writes docs/performance.md
 	$(RUN) benchmarks/run.py $(BENCH_ARGS)
