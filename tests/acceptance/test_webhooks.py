@@ -54,9 +54,10 @@ def test_events_that_nobody_was_told_of_are_delivered_all_the_same(service: Serv
 def test_a_dispatcher_that_is_stopped_in_order_finishes_what_is_on_its_way(
     service: Service, receiver: Receiver
 ) -> None:
-    receiver.answer = lambda got: (200, {}, 1.5)  # longer than the command takes to end
+    receiver.answer = lambda got: (200, {}, 0.9)
     listen(service, receiver)
-    run(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(300)]")
+    # In all they take longer than the command needs to end.
+    run(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(600)]")
     wait_until(lambda: receiver.open > 0, "they are on their way")
 
     service.stop("webhooks")
@@ -64,7 +65,7 @@ def test_a_dispatcher_that_is_stopped_in_order_finishes_what_is_on_its_way(
     assert not service.query("SELECT id FROM webhooks_delivery_pending WHERE claim IS NOT NULL")
     service.start("webhooks")
     wait_until(lambda: nothing_waits(service), "the rest is delivered")
-    assert len(receiver.got) == len(set(receiver.ids)) == 300
+    assert len(receiver.got) == len(set(receiver.ids)) == 600
 
 
 def test_a_killed_dispatcher_is_followed_by_another(service: Service, receiver: Receiver) -> None:
