@@ -54,7 +54,7 @@ def test_events_that_nobody_was_told_of_are_delivered_all_the_same(service: Serv
 def test_a_dispatcher_that_is_stopped_in_order_finishes_what_is_on_its_way(
     service: Service, receiver: Receiver
 ) -> None:
-    receiver.answer = lambda got: (200, {}, 0.9)
+    receiver.answer = lambda got: (200, {}, 0.5)
     listen(service, receiver)
     # In all they take longer than the command needs to end.
     run(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(600)]")
