@@ -181,7 +181,6 @@ def adopt_history() -> bool:
         )
         if not cursor.fetchone()[0]:
             return False
-        cursor.execute("SET LOCAL odata.adopt_history = 'on'")
         for table, column in (
             ("products_productchange", "transaction_id"),
             ("products_import", "changes_transaction"),
@@ -191,7 +190,6 @@ def adopt_history() -> bool:
                 f"UPDATE {table} SET {column} = pg_current_xact_id()"  # noqa: S608 - our own names
                 f" WHERE {column} >= pg_snapshot_xmax(pg_current_snapshot())"
             )
-        cursor.execute("SET LOCAL odata.adopt_history = 'off'")
     return True
 
 

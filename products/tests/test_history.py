@@ -91,6 +91,7 @@ def test_what_was_changed_since_is_found_by_the_ids() -> None:
     "statement",
     [
         "UPDATE products_productchange SET actor_id = 7",
+        "UPDATE products_productchange SET previous = '{}', transaction_id = pg_current_xact_id()",
         "DELETE FROM products_productchange",
         "TRUNCATE products_productchange",
     ],
