@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -230,7 +229,6 @@ def test_a_sweep_that_failed_is_told_until_one_ends_well(clean_valkey: None) -> 
     alive.note_end(SWEEP, error="OperationalError")
 
     failed = found(running.schedule)
-    time.sleep(0.01)
     alive.note_end(SWEEP)
 
     assert failed["heartbeat"].state == "ok"

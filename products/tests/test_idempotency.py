@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -38,6 +37,7 @@ from products.tests.importing.test_tasks import messages
 from products.tests.listening import listen, types
 from products.tests.web_server import database_url, running
 from webhooks.models import Attempt, EndpointSecret, WebhookEndpoint
+from webhooks.tests.receivers import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -395,13 +395,6 @@ def sku_held(sku: str) -> Iterator[Callable[[], None]]:
         other.execute("INSERT INTO products_product (sku, name) VALUES (%s, 'Held')", [sku])
         yield other.rollback
         other.rollback()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def somebody_waits() -> bool:
