@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,30 +12,67 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS
 
-from accounts.models import ApiToken, User
+from accounts.models import ApiToken, User, digest_of
 from common.queries import Statement
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
 TOKEN_SHAPE = re.compile(rf"{ApiToken.PREFIX}_([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
+KNOWN_FOR = 0.5
+"""Seconds in which requests that only read spare PostgreSQL the look at a token it has just shown. All that changes
+something looks again. So a token that is revoked elsewhere is refused within a second, and here at once."""
+MOST_KNOWN = 1000
 USE_NOTED_EVERY = timedelta(minutes=1)
 """`last_used_at` tells forgotten tokens from living ones; to the second is not worth a write per request."""
 
 
-def authenticate_token(full: str) -> ApiToken | None:
-    """The token that this full string is, with its user, or None if it opens nothing (any more)."""
-    token = _find(full)
-    if token is None or token.expired:
+def authenticate_token(full: str, *, known_will_do: bool = False) -> ApiToken | None:
+    """The token that this full string is, with its user, or None if it opens nothing (any more).
+
+    Where a known one will do, it is as it was up to KNOWN_FOR seconds ago.
+    """
+    digest = digest_of(full)
+    row = _known(digest) if known_will_do else None
+    if row is not None:
+        token = _with_user(row)
+        return None if token.expired else token
+    row = _find(full)
+    if row is None:
+        return None
+    token = _with_user(row)
+    if token.expired:
         return None
     _note_use(token)
+    if len(_lately) >= MOST_KNOWN:
+        _lately.clear()
+    _lately[digest] = (time.monotonic() + KNOWN_FOR, row)
     return token
+
+
+_lately: dict[str, tuple[float, tuple[Any, ...]]] = {}
+"""Tokens that were found, as rows of `_BY_KEY`, and until when these will do; by the digests of their strings."""
+
+
+def _known(digest: str) -> tuple[Any, ...] | None:
+    until, row = _lately.get(digest, (0.0, None))
+    return row if time.monotonic() < until else None
+
+
+@receiver([post_save, post_delete], sender=ApiToken)
+@receiver([post_save, post_delete], sender=User)
+def look_again(sender: Any, **_: Any) -> None:
+    """A token or a person has changed: what is known of them will do no more."""
+    _lately.clear()
 
 
 def living_token(token_id: int | None) -> ApiToken | None:
@@ -45,8 +83,8 @@ def living_token(token_id: int | None) -> ApiToken | None:
     return None if token is None or token.expired else token
 
 
-def _find(full: str) -> ApiToken | None:
-    """The token of this string, expired or not, if its secret is right and its user active."""
+def _find(full: str) -> tuple[Any, ...] | None:
+    """The row of the token of this string, expired or not, if its secret is right and its user active."""
     shape = TOKEN_SHAPE.fullmatch(full)
     if shape is None:
         return None
@@ -54,7 +92,7 @@ def _find(full: str) -> ApiToken | None:
     for row in _BY_KEY.rows(key_id):
         token = _with_user(row)
         if token.matches(secret) and token.user.is_active:
-            return token
+            return row
     return None
 
 
@@ -96,7 +134,7 @@ class BearerAuthentication(authentication.BaseAuthentication):
         if scheme.lower() != self.keyword.lower():
             return None
         full = credentials.strip()
-        token = authenticate_token(full)
+        token = authenticate_token(full, known_will_do=request.method in SAFE_METHODS)
         if token is not None:
             return token.user, token
         if _find(full) is not None:

@@ -4,6 +4,10 @@ The web server has more threads (WEB_THREADS) than there are places to work in, 
 for one, and those who ask how it is. Requests and files have places of their own (WEB_MAX_IN_FLIGHT each): files come
 in and go out as slowly as the client's line is, and must not keep all others waiting.
 
+Of requests that are quick, only AT_ONCE are worked on together. Python's threads take turns at one lock, and many that
+want it cost a third of the processor in hand-overs (docs/performance.md). Where nothing gets done for STALL seconds,
+those at work wait for something else than the processor, so that as many others may begin: up to all places.
+
 A wait is no error: a burst of a thousand quick requests is over in seconds, each answered. Where a place is not free
 within PATIENCE, though, something is stuck. From then on requests are refused at once, until there is a free place.
 """
@@ -11,8 +15,10 @@ within PATIENCE, though, something is stuck. From then on requests are refused a
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -23,6 +29,10 @@ from common.problems import problem_response
 
 PATIENCE = 2.0
 """Seconds that a request waits for a place."""
+AT_ONCE = 3
+"""Enough to keep one processor busy while PostgreSQL answers the others."""
+STALL = 0.005
+"""Seconds: as long as Python leaves its lock with a thread that others wait for (sys.getswitchinterval)."""
 ALWAYS = ("/livez", "/readyz", "/metrics")
 """A full server is not a dead one: who asks for its health is answered."""
 SMALL_BODIES = ("", "application/json", "application/x-www-form-urlencoded")
@@ -30,41 +40,101 @@ SMALL_BODIES = ("", "application/json", "application/x-www-form-urlencoded")
 
 
 class Places:
-    """So many at a time; all others stand in line, and are served as they came."""
+    """So many at a time; all others stand in line, and are served as they came.
 
-    def __init__(self, most: int) -> None:
+    With `at_once`, no more than that begin in one round. A new round begins where a whole STALL has passed with others
+    in line and no place given back; who is left of earlier rounds counts towards `most` alone.
+    """
+
+    def __init__(self, most: int, at_once: int | None = None) -> None:
+        self._most, self._at_once = most, at_once or most
         self._lock = threading.Lock()
-        self._free = most
-        self._line: deque[threading.Lock] = deque()
+        self._line: deque[Turn] = deque()
         self._stuck = False
+        self._round = 1
+        self._quick = 0
+        """Places taken in this round."""
+        self._slow = 0
+        """Places taken in earlier ones and not given back yet."""
+        self._moved = 0
+        """How many have been given back in all."""
+        self._watched = threading.Event()
+        self._watcher: threading.Thread | None = None
 
-    def take(self, patience: float) -> bool:
-        """Whether there is a place, after `patience` seconds at most. Who got one gives it back."""
+    def take(self, patience: float) -> int:
+        """A place, to be given back, after `patience` seconds at most. 0 if there is none."""
         with self._lock:
-            if self._free:
-                self._free -= 1
+            if self._has_room():
+                self._quick += 1
                 self._stuck = False
-                return True
+                return self._round
             if self._stuck:
-                return False
-            turn = threading.Lock()
-            turn.acquire()
+                return 0
+            turn = Turn()
             self._line.append(turn)
-        if turn.acquire(timeout=patience):
-            return True
+            self._watch()
+        if turn.came.acquire(timeout=patience):
+            return turn.place
         with self._lock:
             if turn not in self._line:
-                return True  # just now
+                return turn.place  # just now
             self._line.remove(turn)
             self._stuck = True
-            return False
+            return 0
 
-    def give_back(self) -> None:
+    def give_back(self, place: int) -> None:
         with self._lock:
-            if self._line:
-                self._line.popleft().release()
+            self._moved += 1
+            if place == self._round:
+                self._quick -= 1
             else:
-                self._free += 1
+                self._slow -= 1
+            self._serve()
+
+    def _has_room(self) -> bool:
+        return self._quick < self._at_once and self._quick + self._slow < self._most
+
+    def _serve(self) -> None:
+        while self._line and self._has_room():
+            self._quick += 1
+            self._line.popleft().comes(self._round)
+
+    def _watch(self) -> None:
+        """See to it that the line moves on where those at work do not."""
+        if self._at_once == self._most:
+            return
+        if not self._watched.is_set():
+            self._watched.set()
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._begin_rounds, name="in-flight", daemon=True)
+            self._watcher.start()
+
+    def _begin_rounds(self) -> None:
+        while True:
+            self._watched.wait()
+            moved = self._moved
+            time.sleep(STALL)
+            with self._lock:
+                if not self._line:
+                    self._watched.clear()
+                elif self._moved == moved:
+                    self._slow += self._quick
+                    self._quick = 0
+                    self._round += 1
+                    self._serve()
+
+
+class Turn:
+    """Of one who stands in line."""
+
+    def __init__(self) -> None:
+        self.place = 0
+        self.came = threading.Lock()
+        self.came.acquire()
+
+    def comes(self, place: int) -> None:
+        self.place = place
+        self.came.release()
 
 
 class InFlightMiddleware:
@@ -74,27 +144,31 @@ class InFlightMiddleware:
         self.get_response = get_response
         # Never more than half of the threads in all: the others are for those who wait.
         most = max(1, min(settings.WEB_MAX_IN_FLIGHT, settings.WEB_THREADS // 4))
-        self.requests, self.files = Places(most), Places(most)
+        self.requests, self.files = Places(most, min(AT_ONCE, most)), Places(most)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path in ALWAYS:
             return self.get_response(request)
         sends_file = request.content_type not in SMALL_BODIES
         places = self.files if sends_file else self.requests
-        if not places.take(PATIENCE):
+        place = places.take(PATIENCE)
+        if not place:
             return _refuse(request, of_files=sends_file)
         try:
             response = self.get_response(request)
-            if not response.streaming:
-                return response
-            # It goes on for as long as the client takes; then `close` is called, also if the client has hung up.
-            if not self.files.take(0 if sends_file else PATIENCE):
-                response.close()
-                return _refuse(request, of_files=True)
-            response._resource_closers.append(self.files.give_back)  # type: ignore[attr-defined]  # as Django does
-            return response
+            return self._stream(request, response, sends_file) if response.streaming else response
         finally:
-            places.give_back()
+            places.give_back(place)
+
+    def _stream(self, request: HttpRequest, response: HttpResponseBase, sends_file: bool) -> HttpResponseBase:
+        """It goes on for as long as the client takes; then `close` is called, also if the client has hung up."""
+        place = self.files.take(0 if sends_file else PATIENCE)
+        if not place:
+            response.close()
+            return _refuse(request, of_files=True)
+        closers = response._resource_closers  # type: ignore[attr-defined]  # as Django does
+        closers.append(partial(self.files.give_back, place))
+        return response
 
 
 def _refuse(request: HttpRequest, *, of_files: bool) -> HttpResponseBase:

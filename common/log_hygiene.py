@@ -6,13 +6,14 @@ PostgreSQL's errors quote the values that they are about, in lines of their own 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
 
 from common import request_ids
@@ -55,12 +56,24 @@ def hide(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMa
     return event
 
 
+WRITER = logging.getLogger(RequestMiddleware.__module__)
+"""Of the lines of requests."""
+
+
 class RequestLogMiddleware(RequestMiddleware):
     """One line for each request, when it ends, by an address that may be shown."""
 
     def prepare(self, request: HttpRequest) -> None:
         """Add the request's id and where it comes from to every line of the log."""
         structlog.contextvars.bind_contextvars(request_id=request.META[request_ids.META], ip=client_ip(request))
+
+    def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Write the line. Where none is wanted, spare the look at who asked for what: a tenth of a quick request."""
+        ended_well = not (response.streaming or hasattr(request, "_raised_exception"))
+        if ended_well and not WRITER.isEnabledFor(self._log_level_for_status_code(response.status_code)):
+            structlog.contextvars.clear_contextvars()
+        else:
+            super().handle_response(request, response)
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:

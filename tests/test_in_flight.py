@@ -34,13 +34,13 @@ def test_places_go_to_those_who_came_first() -> None:
         assert places.take(30)
         served.append(number)
 
-    assert places.take(0)
+    place = places.take(0)
     with ThreadPoolExecutor(3) as threads:
         for number in range(3):
             threads.submit(come, number)
             wait_until(partial(has, places._line, number + 1), "it stands in line")
         for number in range(3):
-            places.give_back()
+            places.give_back(place)
             wait_until(partial(has, served, number + 1), "one is served")
 
     assert served == [0, 1, 2]
@@ -52,17 +52,43 @@ def has(those: Sized, number: int) -> bool:
 
 def test_who_waits_in_vain_spares_others_the_wait_until_there_is_a_place() -> None:
     places = Places(1)
-    assert places.take(0)
+    place = places.take(0)
 
     assert not places.take(0.01)
     assert not places.take(30), "it is known to be stuck"
-    places.give_back()
-    assert places.take(0)
+    places.give_back(place)
+    place = places.take(0)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(places.take, 30)
         wait_until(lambda: places._line, "it waits again")
-        places.give_back()
+        places.give_back(place)
         assert waiting.result()
+
+
+def test_of_quick_ones_few_are_at_work_together_and_the_next_begins_when_one_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("common.in_flight.STALL", 3600)
+    places = Places(4, at_once=1)
+    first = places.take(0)
+
+    assert not places.take(0.05)
+    places.give_back(first)
+    assert places.take(0)
+
+
+def test_where_those_at_work_get_nothing_done_as_many_others_begin_up_to_all_places() -> None:
+    places = Places(3, at_once=1)
+    slow = [places.take(30) for _ in range(3)]
+    assert all(slow), "each begins when the one before has stalled"
+
+    assert not places.take(0.05), "there are no more than three"
+    for place in slow:
+        places.give_back(place)
+    quick = places.take(0)
+    assert quick
+    places.give_back(quick)
+    assert places.take(0), "the slow ones are not counted any more"
 
 
 # --- the server --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -174,10 +175,61 @@ def ask(full: str, method: str = "get") -> Any:
 
 def test_reading_asks_for_no_permission(alice: User, django_assert_num_queries: Any) -> None:
     _, full = issue(alice, "read", "write", "import", "webhooks")
-    authenticate_token(full)
 
-    with django_assert_num_queries(1):  # the token with its user
+    with django_assert_num_queries(2):  # the token with its user, and that it is used
         assert ask(full).status_code == 200
+
+
+def test_reading_again_looks_at_the_token_no_more_for_a_moment(alice: User, django_assert_num_queries: Any) -> None:
+    _, full = issue(alice)
+    ask(full)
+
+    with django_assert_num_queries(0):
+        assert ask(full).status_code == 200
+
+
+def test_writing_looks_at_the_token_each_time(alice: User) -> None:
+    token, full = issue(alice, "read", "write")
+    assert ask(full, "get").status_code == ask(full, "post").status_code == 200
+
+    ApiToken.objects.filter(pk=token.pk)._raw_delete(using="default")  # as if another process did it
+
+    assert ask(full, "post").status_code == 401
+
+
+def test_what_is_known_of_a_token_will_not_do_for_a_second(alice: User) -> None:
+    token, full = issue(alice)
+    assert ask(full).status_code == 200
+    ApiToken.objects.filter(pk=token.pk)._raw_delete(using="default")  # as if another process did it
+    gone = time.monotonic()
+
+    while ask(full).status_code == 200:
+        assert time.monotonic() - gone < 1
+
+
+def test_what_is_known_of_a_token_is_forgotten_at_once_where_it_or_its_person_changes(alice: User) -> None:
+    token, full = issue(alice)
+    assert ask(full).status_code == 200
+    alice.is_active = False
+    alice.save()
+    assert ask(full).status_code == 401
+
+    alice.is_active = True
+    alice.save()
+    assert ask(full).status_code == 200
+    token.delete()
+    assert ask(full).status_code == 401
+
+
+def test_a_token_that_expires_is_not_known_any_more(alice: User) -> None:
+    expiry = timezone.now() + timedelta(seconds=0.2)
+    _, full = issue(alice, expires_at=expiry)
+    assert ask(full).status_code == 200
+
+    while timezone.now() < expiry:
+        assert ask(full).status_code in (200, 401)
+
+    assert ask(full).json()["code"] == "token_expired"
 
 
 @pytest.mark.parametrize("scope", ["write", "import", "webhooks"])
