@@ -5,7 +5,8 @@
 The peer is FastAPI with SQLModel, asyncpg and uvicorn, one worker (peers/fastapi_reads.py). *Plain* is our own service
 with a ModelSerializer and DRF's renderer in place of what we do (plain_reads.py). All of them have the same products in
 the same database, ask for the same token, may have as many connections to the database, and write no log of requests.
-The peer looks the token up with each request, ours twice a second. They are asked in turns by wrk, which has one of the processors much to itself.
+The peer looks the token up with each request, ours twice a second. They are asked in turns by wrk, which has one of the
+processors much to itself.
 """
 
 from __future__ import annotations
