@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 
 # Not below pytest's own temporary folder: as root, PostgreSQL's user could not reach that.
 HOME = Path(tempfile.mkdtemp(prefix="odata-tests-"))
@@ -46,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.add_cleanup(clean_up)
     assert settings.DATABASES  # pytest-django sets Django up where the settings have been read
+    make_passwords_cheap()
     if is_shared_out(config):
         # Not handed on to the others, which would read the settings before they have a home of their own.
         del os.environ["DJANGO_SETTINGS_MODULE"]
@@ -64,6 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit("\n".join([*said, f"The servers of the tests could not be started: {error}"]), returncode=1)
 
 
+def make_passwords_cheap() -> None:
+    """The same hash with the least work. Each hash tells how it was made, so that other processes check it as well."""
+    Argon2PasswordHasher.time_cost = 1
+    Argon2PasswordHasher.memory_cost = 8  # KiB
+    Argon2PasswordHasher.parallelism = 1
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Files are numbered: some hold the time at which they were made, and each process must know a test by one name."""
     return argname if isinstance(val, bytes) and len(val) > 20 else None
@@ -78,19 +87,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests with transactions of their own tidy up by TRUNCATE, which the audit log and the history of products
-    refuse: let them."""
-    from django.db import connection
+    """Tests with transactions of their own tidy up by what this prepares."""
+    from odata.tests import emptying
 
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE accounts_auditentry DISABLE TRIGGER audit_never_truncated")
-        cursor.execute("ALTER TABLE products_productchange DISABLE TRIGGER history_never_truncated")
-    # Made anew, kinds of rows would get new ids; a web process that runs beside the tests remembers the old ones.
-    introspection = type(connection.introspection)  # of every connection: some tests have threads and loops
-    names = introspection.django_table_names
-    kept = {"django_content_type", "auth_permission"}
-
-    def others(self: Any, *args: Any, **options: Any) -> list[str]:
-        return [name for name in names(self, *args, **options) if name not in kept]
-
-    introspection.django_table_names = others  # type: ignore[method-assign]
+    with django_db_blocker.unblock():
+        emptying.prepare()

@@ -23,9 +23,9 @@ from django.core.files.storage import default_storage
 from tusclient.client import TusClient
 from tusclient.uploader import Uploader
 
+from common.tests.waiting import wait_until
 from products.importing import uploads
 from products.models import Import, Upload
-from products.tests.importing.imports import wait_until
 from products.tests.web_server import WebServer, running
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,18 +8,16 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from django.db import connection
 
 from accounts.models import User
 from accounts.tests.people import token_of
+from common.tests.addresses import database_url, free_port, listens
+from common.tests.waiting import wait_until
 
 
 @dataclass
@@ -67,9 +65,7 @@ def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iter
     """A server whose log is in `folder`, with a token of ada's, who is made if she is not there."""
     ada, _ = User.objects.get_or_create(username="ada")
     _, token = token_of(ada, "import")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = port or free.getsockname()[1]
+    port = port or free_port()
     log = folder / "web.log"
     command = [sys.executable, "-m", "odata.web", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
     with log.open("wb") as output:
@@ -80,27 +76,9 @@ def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iter
             stderr=output,
         )
     try:
-        wait_for_port(port, log)
+        wait_until(lambda: listens(port) or process.poll() is not None, "the web server listens", 20)
+        assert process.poll() is None, log.read_text()
         yield WebServer(process, port, token)
     finally:
         process.terminate()
         process.wait(20)
-
-
-def database_url() -> str:
-    """The database of this test, for another process."""
-    connection.ensure_connection()
-    info = connection.connection.info
-    login = quote(info.user) + (f":{quote(info.password)}" if info.password else "")
-    return f"postgresql://{login}@/{info.dbname}?host={quote(info.host, safe='')}&port={info.port}"
-
-
-def wait_for_port(port: int, log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(log.read_text())
