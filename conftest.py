@@ -10,12 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
+
+if TYPE_CHECKING:
+    from products.tests.web_server import WebServer
 
 # Not below pytest's own temporary folder: as root, PostgreSQL's user could not reach that.
 HOME = Path(tempfile.mkdtemp(prefix="odata-tests-"))
@@ -92,3 +97,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
     with django_db_blocker.unblock():
         emptying.prepare()
+
+
+@pytest.fixture(scope="module")
+def web_process(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebServer]:
+    """A web server for all tests of a module, each of which begins with an empty database: see `WebServer.let_in`."""
+    from products.tests.web_server import started
+
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            server = stack.enter_context(started(tmp_path_factory.mktemp("web")))
+        yield server

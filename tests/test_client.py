@@ -25,7 +25,7 @@ from accounts.models import ApiToken, User
 from common.tests.waiting import wait_until
 from products.importing import pipeline, uploads
 from products.models import Import, Product, Upload
-from products.tests.web_server import WebServer, running
+from products.tests.web_server import WebServer
 from webhooks.models import WebhookEndpoint
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -38,9 +38,9 @@ BIG = 8_000_000
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with running(tmp_path) as server:
-        yield server
+def server(web_process: WebServer) -> Iterator[WebServer]:
+    web_process.let_in()
+    yield web_process
     for path in (settings.ODATA_HOME / "files" / uploads.FOLDER).glob("*"):
         path.unlink()
 
@@ -374,7 +374,8 @@ def test_a_wrong_token_a_missing_one_and_a_wrong_command_line_differ(shell: Shel
 def test_a_server_that_is_not_there_has_a_code_of_its_own(shell: Shell, small: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        code, out, err = shell.run("import", small, ODATA_URL=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        code, out, err = shell.run("--retries", 1, "--url", address, "import", small)
 
     assert (code, out) == (4, "")
     assert "does not answer" in err

@@ -26,7 +26,7 @@ class WebServer:
 
     process: subprocess.Popen[bytes]
     port: int
-    token: str
+    token: str = ""
 
     def head(self, content_type: str, *lines: str) -> bytes:
         """The head of an upload in one go."""
@@ -54,6 +54,16 @@ class WebServer:
         main = self.process.pid
         return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
 
+    def let_in(self) -> None:
+        """Ask from now on with a token of ada's, who is made if she is not there."""
+        ada, _ = User.objects.get_or_create(username="ada")
+        _, self.token = token_of(ada, "import")
+
+    def forget_peak(self) -> None:
+        """Count `peak_memory` from now on."""
+        for pid in self.children():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): sets VmHWM to what is held now
+
     def peak_memory(self) -> int:
         """The most memory that a process of the server has held so far, in bytes."""
         lines = [line for pid in self.children() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
@@ -62,9 +72,15 @@ class WebServer:
 
 @contextmanager
 def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iterator[WebServer]:
-    """A server whose log is in `folder`, with a token of ada's, who is made if she is not there."""
-    ada, _ = User.objects.get_or_create(username="ada")
-    _, token = token_of(ada, "import")
+    """A server whose log is in `folder`, with a token of ada's."""
+    with started(folder, *more, port=port, **environment) as server:
+        server.let_in()
+        yield server
+
+
+@contextmanager
+def started(folder: Path, *more: str, port: int = 0, **environment: str) -> Iterator[WebServer]:
+    """The same without a token, which the next test does not know: for many tests, which `let_in`."""
     port = port or free_port()
     log = folder / "web.log"
     command = [sys.executable, "-m", "odata.web", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
@@ -78,7 +94,7 @@ def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iter
     try:
         wait_until(lambda: listens(port) or process.poll() is not None, "the web server listens", 20)
         assert process.poll() is None, log.read_text()
-        yield WebServer(process, port, token)
+        yield WebServer(process, port)
     finally:
         process.terminate()
         process.wait(20)
