@@ -7,6 +7,7 @@ settings module on purpose), so the environment below is what the settings see.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 if TYPE_CHECKING:
     from products.tests.web_server import WebServer
@@ -53,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(clean_up)
     assert settings.DATABASES  # pytest-django sets Django up where the settings have been read
     make_passwords_cheap()
+    list_static_files_once()
     if is_shared_out(config):
         # Not handed on to the others, which would read the settings before they have a home of their own.
         del os.environ["DJANGO_SETTINGS_MODULE"]
@@ -78,6 +81,20 @@ def make_passwords_cheap() -> None:
     Argon2PasswordHasher.parallelism = 1
 
 
+def list_static_files_once() -> None:
+    """Each client in a test has middleware of its own; each time, WhiteNoise would go through all static files."""
+    listed: dict[str, Any] = {}
+    look = WhiteNoiseMiddleware.add_files_from_finders
+
+    def look_once(self: WhiteNoiseMiddleware) -> None:
+        if not listed:
+            look(self)
+            listed.update(self.files)
+        self.files.update(listed)
+
+    WhiteNoiseMiddleware.add_files_from_finders = look_once
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Files are numbered: some hold the time at which they were made, and each process must know a test by one name."""
     return argname if isinstance(val, bytes) and len(val) > 20 else None
@@ -88,6 +105,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The browser's stories last: Playwright leaves an event loop running in this thread, and tests of
     asynchronous code can't start theirs beside it."""
     items.sort(key=lambda item: "tests/browser/" in item.path.as_posix())
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collection of garbage need not go through it during each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

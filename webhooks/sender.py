@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -186,7 +187,7 @@ class WatchedTLS(ssl.SSLContext):
 def tls_context() -> ssl.SSLContext:
     """The system's authorities, and those of WEBHOOK_CA_FILE. Read again where a file changed: that takes 20 ms."""
     files = [file for file in (ssl.get_default_verify_paths().cafile, settings.WEBHOOK_CA_FILE) if file]
-    return _context_of(settings.WEBHOOK_CA_FILE, tuple((file, os.stat(file).st_mtime_ns) for file in files))
+    return _context_of(settings.WEBHOOK_CA_FILE, tuple((file, Path(file).stat().st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=2)
