@@ -7,14 +7,22 @@ settings module on purpose), so the environment below is what the settings see.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+if TYPE_CHECKING:
+    from products.tests.web_server import WebServer
 
 # Not below pytest's own temporary folder: as root, PostgreSQL's user could not reach that.
 HOME = Path(tempfile.mkdtemp(prefix="odata-tests-"))
@@ -46,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.add_cleanup(clean_up)
     assert settings.DATABASES  # pytest-django sets Django up where the settings have been read
+    make_passwords_cheap()
+    list_static_files_once()
     if is_shared_out(config):
         # Not handed on to the others, which would read the settings before they have a home of their own.
         del os.environ["DJANGO_SETTINGS_MODULE"]
@@ -64,6 +74,27 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit("\n".join([*said, f"The servers of the tests could not be started: {error}"]), returncode=1)
 
 
+def make_passwords_cheap() -> None:
+    """The same hash with the least work. Each hash tells how it was made, so that other processes check it as well."""
+    Argon2PasswordHasher.time_cost = 1
+    Argon2PasswordHasher.memory_cost = 8  # KiB
+    Argon2PasswordHasher.parallelism = 1
+
+
+def list_static_files_once() -> None:
+    """Each client in a test has middleware of its own; each time, WhiteNoise would go through all static files."""
+    listed: dict[str, Any] = {}
+    look = WhiteNoiseMiddleware.add_files_from_finders
+
+    def look_once(self: WhiteNoiseMiddleware) -> None:
+        if not listed:
+            look(self)
+            listed.update(self.files)
+        self.files.update(listed)
+
+    WhiteNoiseMiddleware.add_files_from_finders = look_once
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Files are numbered: some hold the time at which they were made, and each process must know a test by one name."""
     return argname if isinstance(val, bytes) and len(val) > 20 else None
@@ -76,21 +107,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "tests/browser/" in item.path.as_posix())
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collection of garbage need not go through it during each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests with transactions of their own tidy up by TRUNCATE, which the audit log and the history of products
-    refuse: let them."""
-    from django.db import connection
+    """Tests with transactions of their own tidy up by what this prepares."""
+    from odata.tests import emptying
 
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE accounts_auditentry DISABLE TRIGGER audit_never_truncated")
-        cursor.execute("ALTER TABLE products_productchange DISABLE TRIGGER history_never_truncated")
-    # Made anew, kinds of rows would get new ids; a web process that runs beside the tests remembers the old ones.
-    introspection = type(connection.introspection)  # of every connection: some tests have threads and loops
-    names = introspection.django_table_names
-    kept = {"django_content_type", "auth_permission"}
+    with django_db_blocker.unblock():
+        emptying.prepare()
 
-    def others(self: Any, *args: Any, **options: Any) -> list[str]:
-        return [name for name in names(self, *args, **options) if name not in kept]
 
-    introspection.django_table_names = others  # type: ignore[method-assign]
+@pytest.fixture(scope="module")
+def web_process(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebServer]:
+    """A web server for all tests of a module, each of which begins with an empty database: see `WebServer.let_in`."""
+    from products.tests.web_server import started
+
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            server = stack.enter_context(started(tmp_path_factory.mktemp("web")))
+        yield server

@@ -35,6 +35,9 @@ TIMEOUT = (10, 60)
 """Seconds to wait for a connection, and for each piece of an answer."""
 ATTEMPTS = 8
 """Tries in a row that bring nothing further, before the command gives up."""
+RETRIES = 5
+"""After pauses of 0, 1, 2, 4 and 8 seconds: a server that is started anew is back by then."""
+
 POST_TRIES = 3
 LONGEST_PAUSE = 30.0
 """Seconds between two tries at most, whatever the server asks for."""
@@ -84,13 +87,13 @@ class Token(requests.auth.AuthBase):
 class Server:
     """The server, asked with a token; what it refuses is a ClientError with its own words."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, retries: int = RETRIES) -> None:
         self.url = url.rstrip("/") + "/"
         self.session = requests.Session()
         self.session.auth = Token(token)
         # Reads may be asked again. Of writes only POSTs are, in `ask`: who knows whether the first one arrived.
         again = Retry(
-            total=5, backoff_factor=0.5, status_forcelist=[429, 502, 503, 504], allowed_methods=["GET", "HEAD"],
+            total=retries, backoff_factor=0.5, status_forcelist=[429, 502, 503, 504], allowed_methods=["GET", "HEAD"],
             raise_on_status=False,
         )  # fmt: skip
         self.session.mount(self.url, HTTPAdapter(max_retries=again))
@@ -479,6 +482,9 @@ def parser() -> argparse.ArgumentParser:
                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     whole.add_argument("--url", default=os.environ.get("ODATA_URL", "http://localhost:8000"), help="or ODATA_URL")
     whole.add_argument("--token-file", type=Path, help="a file with the token, instead of ODATA_TOKEN")
+    whole.add_argument(
+        "--retries", type=count, default=RETRIES, metavar="N", help=f"without an answer, {RETRIES} by default"
+    )
     whole.add_argument("--quiet", action="store_true", help="no progress on stderr")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
@@ -540,7 +546,7 @@ def run(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     console = Console(stderr=True)
     try:
-        return int(arguments.run(Server(arguments.url, token(arguments)), arguments, console))
+        return int(arguments.run(Server(arguments.url, token(arguments), arguments.retries), arguments, console))
     except ClientError as error:
         sentence, code = str(error), error.code
     except requests.RequestException as error:

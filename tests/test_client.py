@@ -9,10 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import Settings
 
 from accounts.models import ApiToken, User
+from common.tests.waiting import wait_until
 from products.importing import pipeline, uploads
 from products.models import Import, Product, Upload
-from products.tests.web_server import WebServer, running
+from products.tests.web_server import WebServer
 from webhooks.models import WebhookEndpoint
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -38,9 +38,9 @@ BIG = 8_000_000
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with running(tmp_path) as server:
-        yield server
+def server(web_process: WebServer) -> Iterator[WebServer]:
+    web_process.let_in()
+    yield web_process
     for path in (settings.ODATA_HOME / "files" / uploads.FOLDER).glob("*"):
         path.unlink()
 
@@ -97,20 +97,10 @@ def small(tmp_path: Path) -> Path:
     return file
 
 
-def until(ask: Callable[[], Any]) -> Any:
-    """What `ask` gives as soon as it gives something."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if found := ask():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not come about in 30 seconds")
-
-
 def import_watched(shell: Shell, *arguments: object) -> tuple[int, str, str]:
     """`import --watch`, with this process as the worker."""
     client = shell.start("import", "--watch", *arguments)
-    import_ = until(Import.objects.first)
+    import_ = wait_until(Import.objects.first)
     pipeline.run(import_.pk, worker="test")
     return ended(client)
 
@@ -245,10 +235,10 @@ def test_a_client_that_is_killed_is_gone_on_with_by_the_next(server: WebServer, 
     with line_to(server) as line:
         line.cut_after, line.stalls = BIG // 2, True
         first = shell_by(shell, line).start("import", big)
-        until(lambda: line.passed > BIG // 2)
+        wait_until(lambda: line.passed > BIG // 2)
         first.kill()
         first.communicate()
-        until(lambda: line.cut_after is None)
+        wait_until(lambda: line.cut_after is None)
         line.passed = 0
         (document,) = shell_by(shell, line).documents("import", big)
 
@@ -270,7 +260,7 @@ def test_an_upload_that_the_server_has_forgotten_begins_anew(shell: Shell, small
 
 def test_a_client_that_is_interrupted_while_it_watches_finds_the_same_import(shell: Shell, small: Path) -> None:
     first = shell.start("import", "--watch", small)
-    import_ = until(Import.objects.first)
+    import_ = wait_until(Import.objects.first)
     first.terminate()
     first.communicate()
 
@@ -384,7 +374,8 @@ def test_a_wrong_token_a_missing_one_and_a_wrong_command_line_differ(shell: Shel
 def test_a_server_that_is_not_there_has_a_code_of_its_own(shell: Shell, small: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        code, out, err = shell.run("import", small, ODATA_URL=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        code, out, err = shell.run("--retries", 1, "--url", address, "import", small)
 
     assert (code, out) == (4, "")
     assert "does not answer" in err

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -30,9 +29,10 @@ from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 from pytest_django.live_server_helper import LiveServer
 
+from common.tests.addresses import free_port, listens
+from common.tests.waiting import wait_until
 from odata.environment import SETTINGS
 from odata.processes import Process, processes
-from odata.tests.running import free_port, wait_until
 from products.routing import websocket_urlpatterns
 from tests.test_headers import lacks
 
@@ -376,17 +376,12 @@ def proxy(tmp_path: Path) -> Iterator[str]:
         with (tmp_path / "log").open("wb") as log:
             caddy = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         try:
-            wait_until(lambda: takes_connections(port) or caddy.poll() is not None, "Caddy answers", 10)
+            wait_until(lambda: listens(port) or caddy.poll() is not None, "Caddy answers", 10)
             yield f"http://127.0.0.1:{port}"
         finally:
             caddy.terminate()
             caddy.wait(10)
             web.shutdown()
-
-
-def takes_connections(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_caddy_names_each_request_and_leaves_a_usable_name_alone(proxy: str) -> None:

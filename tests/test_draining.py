@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from products.models import Import
 from products.tests.web_server import WebServer, running
 

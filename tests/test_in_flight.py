@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from accounts.models import ApiToken, User
 from accounts.tests.people import entitle
 from common.in_flight import PATIENCE, Places
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from products.models import Import
 from products.tests.web_server import WebServer, running
 

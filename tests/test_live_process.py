@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -25,6 +23,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from accounts.models import ApiToken, User
+from common.tests.addresses import free_port, listens
+from common.tests.waiting import wait_until
 from products import progress
 from products.hub import DatabaseThreads
 from products.models import Import
@@ -40,21 +40,15 @@ class LiveProcess:
     """`daphne odata.asgi:application` on this test's database and Valkey."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         where = ["-b", "127.0.0.1", "-p", str(self.port), "-v", "0"]
         command = [sys.executable, "-m", "daphne", *where, "odata.asgi:application"]
-        self._process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=self._environment())
-        deadline = time.monotonic() + STARTS_WITHIN
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with suppress(requests.ConnectionError):
-                requests.get(f"http://127.0.0.1:{self.port}/livez", timeout=5).raise_for_status()
-                return
-            time.sleep(0.05)
-        raise AssertionError("the live process did not start")
+        process = self._process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=self._environment())
+        wait_until(lambda: listens(self.port) or process.poll() is not None, "the live process listens", STARTS_WITHIN)
+        requests.get(f"http://127.0.0.1:{self.port}/livez", timeout=5).raise_for_status()
 
     def stop(self) -> int | None:
         return self._end(subprocess.Popen.terminate)

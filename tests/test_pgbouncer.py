@@ -21,7 +21,9 @@ from psycopg.rows import dict_row
 
 from accounts.models import User
 from accounts.tests.people import token_of
-from odata.tests.running import free_port, fresh_folder, wait_until
+from common.tests.addresses import free_port
+from common.tests.waiting import wait_until
+from odata.tests.running import fresh_folder
 from products.importing import stager
 from products.models import Import
 from products.tests.importing.imports import numbered, run

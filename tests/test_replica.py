@@ -15,11 +15,12 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from common.tests.waiting import wait_until
 from odata import backup
 from odata.embedded import binaries
 from odata.embedded.places import Places
 from odata.embedded.postgres import Postgres
-from odata.tests.running import fresh_folder, wait_until
+from odata.tests.running import fresh_folder
 
 PORTS = {"main": "5432", "replica": "5433"}
 """In the names of their sockets."""

@@ -23,14 +23,14 @@ from accounts.models import User
 from accounts.tests.people import token_of
 from common.errors import StoreUnavailableError, TooLargeError
 from common.s3_store import PART
+from common.tests.addresses import database_url, free_port
+from common.tests.waiting import wait_until
 from odata import backup
-from odata.tests.running import free_port, wait_until
 from products.importing import lease, receiver, stager, uploads
 from products.importing.options import ImportOptions
 from products.models import Import
 from products.tests.importing.archives import xlsx
 from products.tests.importing.imports import Counts, catalogue, counts, csv, imported, names, numbered, received, run
-from products.tests.web_server import database_url
 
 BUCKET = "catalogue-files"
 KEYS = {"aws_access_key_id": "anyone", "aws_secret_access_key": "anything"}

@@ -6,28 +6,21 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 from django.conf import settings
 
+from common.tests.addresses import free_port
+from common.tests.waiting import wait_until
+
 DEADLINE = 60.0
 OURS = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "ODATA_HOME", "ODATA_PROCESS", "SECRET_KEY", "LOG_LEVEL")
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
-    """Look again until it is so. Fails the test after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -39,13 +32,6 @@ def fresh_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def environment(home: Path, **changes: str) -> dict[str, str]:

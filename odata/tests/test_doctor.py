@@ -21,12 +21,13 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
+from common.tests.waiting import wait_until
 from odata import alive, doctor, health
 from odata.doctor import machine, postgres, running, valkey
 from odata.doctor.finding import Finding
 from odata.secret_key import make_fernet_key
 from odata.tasks import worker_heartbeat
-from odata.tests.running import environment, fresh_folder, manage, wait_until
+from odata.tests.running import environment, fresh_folder, manage
 from products.models import Import
 from webhooks.secrets import seal
 

@@ -13,7 +13,9 @@ import requests
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from odata.tests.running import environment, free_port, wait_until
+from common.tests.addresses import free_port
+from common.tests.waiting import wait_until
+from odata.tests.running import environment
 from products.models import Import
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,9 +11,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from common.tests.addresses import database_url
 from odata.postgresql import base
 from odata.postgresql.base import is_alive
-from products.tests.web_server import database_url, running
+from products.tests.web_server import running
 
 pytestmark = pytest.mark.django_db
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from common.tests.waiting import wait_until
 from odata.embedded import binaries
 from odata.embedded.errors import StartError
 from odata.embedded.places import SHELTERS, Places
 from odata.embedded.servers import start_servers
 from odata.embedded.supervisor import Program, Supervisor
 from odata.preflight import check_disk, check_port
-from odata.tests.running import fresh_folder, wait_until
+from odata.tests.running import fresh_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the servers as another user")
 

@@ -14,8 +14,10 @@ import psycopg
 import pytest
 import requests
 
+from common.tests.addresses import free_port
+from common.tests.waiting import wait_until
 from odata.embedded.places import Places
-from odata.tests.running import Up, environment, free_port, fresh_folder, manage, wait_until
+from odata.tests.running import Up, environment, fresh_folder, manage
 
 
 def running(home: Path, **changes: str) -> Up:

@@ -24,7 +24,8 @@ from django_otp.oath import totp
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from odata.tests.running import Up, fresh_folder, wait_until
+from common.tests.waiting import wait_until
+from odata.tests.running import Up, fresh_folder
 from tests.test_headers import is_strict, lacks
 
 PASSWORD = "canary-password-of-ada"

@@ -16,9 +16,10 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from common.tests.waiting import wait_until
 from products import catalogue
 from products.models import Product
-from products.tests.importing.imports import Counts, aside, counts, execute, imported, other_session, wait_until
+from products.tests.importing.imports import Counts, aside, counts, execute, imported, other_session
 from products.tests.test_api_products import client_with
 from products.tests.test_exporting import sheet_of
 

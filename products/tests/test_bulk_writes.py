@@ -16,11 +16,11 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.tests.people import token_of
+from common.tests.addresses import database_url
 from products import catalogue
 from products.catalogue import CATALOGUE_LOCK
 from products.models import ChangePush, Product, ProductChange
 from products.tests.listening import listen, types
-from products.tests.web_server import database_url
 from products.writes import Status
 
 pytestmark = pytest.mark.django_db

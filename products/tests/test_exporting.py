@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 
 from common.errors import InvalidInputError
+from common.tests.addresses import database_url
+from common.tests.waiting import wait_until
 from products import catalogue
 from products.changes import ChangeFilter, changes_of
 from products.exporting import (
@@ -34,7 +36,7 @@ from products.importing.formulas import NEEDS_MARK, STARTS, without_mark
 from products.importing.lines import MAX_ROW
 from products.importing.statements import statement
 from products.models import Product
-from products.tests.importing.imports import Counts, counts, imported, wait_until
+from products.tests.importing.imports import Counts, counts, imported
 from products.workbooks import SHEET_CELL
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -518,11 +520,6 @@ before = memory("VmRSS")
 size = sum(map(len, csv_pieces(Export())))
 print(memory("VmHWM") - before, size)
 """
-
-
-def database_url() -> str:
-    values = connection.get_connection_params()
-    return f"postgresql://{values['user']}@/{connection.settings_dict['NAME']}?host={values['host']}"
 
 
 def test_many_products_take_no_more_memory_than_few(large_catalogue: None, tmp_path: Path) -> None:

@@ -32,12 +32,13 @@ from accounts import idempotency
 from accounts.idempotency import IdempotentPosts
 from accounts.models import ApiToken, AuditEntry, IdempotentReply, Scope, User
 from accounts.tasks import remove_expired_replies
+from common.tests.addresses import database_url
+from common.tests.waiting import wait_until
 from products.models import Import, Product, ProductChange, Upload
 from products.tests.importing.test_tasks import messages
 from products.tests.listening import listen, types
-from products.tests.web_server import database_url, running
+from products.tests.web_server import running
 from webhooks.models import Attempt, EndpointSecret, WebhookEndpoint
-from webhooks.tests.receivers import wait_until
 
 pytestmark = pytest.mark.django_db
 

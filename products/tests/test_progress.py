@@ -16,6 +16,7 @@ from channels.layers import get_channel_layer
 from redis import Redis
 
 from accounts.models import User
+from common.tests.waiting import wait_until
 from products import progress
 from products.models import Import
 
@@ -208,10 +209,3 @@ def test_a_forked_child_publishes_too() -> None:
 def wait_until_sent() -> None:
     sender = progress._sender()
     wait_until(lambda: not sender._waiting and not sender._sending)
-
-
-def wait_until(condition: Any, seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)

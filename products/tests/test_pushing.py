@@ -15,12 +15,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from common.tests.addresses import database_url
+from common.tests.waiting import wait_until
 from products import catalogue, pushing
 from products.importing import lease
 from products.models import ChangePush, Import, Product, ProductChange
-from products.tests.importing.imports import csv, imported, numbered, run, wait_until
+from products.tests.importing.imports import csv, imported, numbered, run
 from products.tests.listening import listen, told
-from products.tests.web_server import database_url
 from webhooks.event_types import MAX_BYTES
 from webhooks.models import Delivery, Event, Lane, WebhookEndpoint
 

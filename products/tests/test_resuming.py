@@ -23,9 +23,9 @@ from django.core.files.storage import default_storage
 from tusclient.client import TusClient
 from tusclient.uploader import Uploader
 
+from common.tests.waiting import wait_until
 from products.importing import uploads
 from products.models import Import, Upload
-from products.tests.importing.imports import wait_until
 from products.tests.web_server import WebServer, running
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,9 +36,9 @@ BYTES = "Content-Type: application/offset+octet-stream"
 
 
 @pytest.fixture
-def web(tmp_path: Path) -> Iterator[WebServer]:
-    with running(tmp_path) as server:
-        yield server
+def web(web_process: WebServer) -> WebServer:
+    web_process.let_in()
+    return web_process
 
 
 @pytest.fixture(autouse=True)
@@ -255,6 +255,7 @@ def test_a_web_process_killed_in_the_middle_costs_little(tmp_path: Path) -> None
 def test_a_large_part_does_not_go_through_memory(web: WebServer) -> None:
     path = create(web, 64 * MB + 5)
     assert ask(web, patch(web, path, 0, 5), b"first").status == 204
+    web.forget_peak()
     idle, block = web.peak_memory(), b"x" * MB
 
     with web.connect() as wire:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
 
 from products.models import Import
-from products.tests.web_server import WebServer, running
+from products.tests.web_server import WebServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,9 +23,9 @@ ROWS = b"sku,name\n" + b"".join(b"SKU-%06d,Lamp\n" % number for number in range(
 
 
 @pytest.fixture
-def web(tmp_path: Path) -> Iterator[WebServer]:
-    with running(tmp_path) as server:
-        yield server
+def web(web_process: WebServer) -> WebServer:
+    web_process.let_in()
+    return web_process
 
 
 def stored_files() -> list[Path]:
@@ -75,6 +74,7 @@ def test_a_large_file_does_not_go_through_memory(web: WebServer, content_type: s
     body, tail = (b"", b"") if content_type == RAW else (FORM_HEAD, FORM_TAIL)
     small = body + ROWS + tail
     web.send(web.head(content_type, f"Content-Length: {len(small)}"), small)
+    web.forget_peak()
     idle, block = web.peak_memory(), b"x" * MB
 
     length = len(body) + 64 * MB + len(tail)
@@ -86,6 +86,7 @@ def test_a_large_file_does_not_go_through_memory(web: WebServer, content_type: s
 
 def test_a_large_file_with_a_key_does_not_go_through_memory_and_is_taken_once(web: WebServer) -> None:
     web.send(web.head(RAW, f"Content-Length: {len(ROWS)}"), ROWS)
+    web.forget_peak()
     idle, block, head = web.peak_memory(), b"x" * MB, web.head(RAW, f"Content-Length: {64 * MB}", "Idempotency-Key: k")
 
     first, again = (web.send(head, *[block] * 64) for _ in range(2))

@@ -8,18 +8,16 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from django.db import connection
 
 from accounts.models import User
 from accounts.tests.people import token_of
+from common.tests.addresses import database_url, free_port, listens
+from common.tests.waiting import wait_until
 
 
 @dataclass
@@ -28,7 +26,7 @@ class WebServer:
 
     process: subprocess.Popen[bytes]
     port: int
-    token: str
+    token: str = ""
 
     def head(self, content_type: str, *lines: str) -> bytes:
         """The head of an upload in one go."""
@@ -56,6 +54,16 @@ class WebServer:
         main = self.process.pid
         return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
 
+    def let_in(self) -> None:
+        """Ask from now on with a token of ada's, who is made if she is not there."""
+        ada, _ = User.objects.get_or_create(username="ada")
+        _, self.token = token_of(ada, "import")
+
+    def forget_peak(self) -> None:
+        """Count `peak_memory` from now on."""
+        for pid in self.children():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): sets VmHWM to what is held now
+
     def peak_memory(self) -> int:
         """The most memory that a process of the server has held so far, in bytes."""
         lines = [line for pid in self.children() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
@@ -64,12 +72,16 @@ class WebServer:
 
 @contextmanager
 def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iterator[WebServer]:
-    """A server whose log is in `folder`, with a token of ada's, who is made if she is not there."""
-    ada, _ = User.objects.get_or_create(username="ada")
-    _, token = token_of(ada, "import")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = port or free.getsockname()[1]
+    """A server whose log is in `folder`, with a token of ada's."""
+    with started(folder, *more, port=port, **environment) as server:
+        server.let_in()
+        yield server
+
+
+@contextmanager
+def started(folder: Path, *more: str, port: int = 0, **environment: str) -> Iterator[WebServer]:
+    """The same without a token, which the next test does not know: for many tests, which `let_in`."""
+    port = port or free_port()
     log = folder / "web.log"
     command = [sys.executable, "-m", "odata.web", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
     with log.open("wb") as output:
@@ -80,27 +92,9 @@ def running(folder: Path, *more: str, port: int = 0, **environment: str) -> Iter
             stderr=output,
         )
     try:
-        wait_for_port(port, log)
-        yield WebServer(process, port, token)
+        wait_until(lambda: listens(port) or process.poll() is not None, "the web server listens", 20)
+        assert process.poll() is None, log.read_text()
+        yield WebServer(process, port)
     finally:
         process.terminate()
         process.wait(20)
-
-
-def database_url() -> str:
-    """The database of this test, for another process."""
-    connection.ensure_connection()
-    info = connection.connection.info
-    login = quote(info.user) + (f":{quote(info.password)}" if info.password else "")
-    return f"postgresql://{login}@/{info.dbname}?host={quote(info.host, safe='')}&port={info.port}"
-
-
-def wait_for_port(port: int, log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(log.read_text())

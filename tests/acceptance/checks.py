@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.oracle import Change, Oracle, Row
 from tests.acceptance.service import Service
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import psycopg
 from django.conf import settings
 
-from odata.tests.running import manage, wait_until
+from common.tests.waiting import wait_until
+from odata.tests.running import manage
 from tests.acceptance.service import Service
 from webhooks.models import message_id
 from webhooks.tests.receivers import Receiver

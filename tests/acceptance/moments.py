@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from products.catalogue import CATALOGUE_LOCK
 from tests.acceptance.service import Service, Upload
 

@@ -21,12 +21,14 @@ from celery import Celery
 from django.conf import settings
 from psycopg.rows import dict_row
 
+from common.tests.addresses import free_port
+from common.tests.waiting import wait_until
 from odata.connections import broker_address
 from odata.embedded.places import Places
 from odata.embedded.servers import start_servers
 from odata.embedded.supervisor import Supervisor
 from odata.processes import Process, processes, worker
-from odata.tests.running import free_port, manage, wait_until
+from odata.tests.running import manage
 
 END_STATES = ("SUCCESS", "FAILURE", "CANCELLED")
 LEASE_SECONDS = 3

@@ -16,8 +16,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from common.tests.addresses import free_port
+from common.tests.waiting import wait_until
 from odata.embedded.servers import start_servers
-from odata.tests.running import free_port, fresh_folder, manage, wait_until
+from odata.tests.running import fresh_folder, manage
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import changes, first_file
 from tests.acceptance.service import Service

@@ -6,7 +6,7 @@ import time
 
 import requests
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import changes, first_file
 from tests.acceptance.service import Service

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import (
     await_blocked,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.service import Service
 from tests.acceptance.test_request_ids import upload_as
 

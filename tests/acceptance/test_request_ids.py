@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.moments import first_file
 from tests.acceptance.service import Service, Upload
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import changes, first_file, while_merging, while_staging
 from tests.acceptance.service import SECOND_WORKER, Service, Upload

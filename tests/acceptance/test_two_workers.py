@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.moments import (
     are_queueing,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from tests.acceptance.endurance import endure, kill, listen, nothing_waits, run
 from tests.acceptance.service import Service
 from webhooks.tests.receivers import Receiver, receiving

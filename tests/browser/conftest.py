@@ -6,21 +6,19 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
-from odata.tests.running import wait_until
+from common.tests.addresses import database_url, free_port, listens
+from common.tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -68,11 +66,10 @@ class Program:
         )
 
     def await_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self.ready():
-            assert self._process and self._process.poll() is None, f"{self._command} ended at once"
-            assert time.monotonic() < deadline, f"{self._command} is not ready after {START_SECONDS} s"
-            time.sleep(0.05)
+        process = self._process
+        assert process
+        wait_until(lambda: self.ready() or process.poll() is not None, f"{self._command} is ready", START_SECONDS)
+        assert process.poll() is None, f"{self._command} ended at once"
 
     def ready(self) -> bool:
         """Whether it has said so since it was started."""
@@ -104,19 +101,7 @@ class Server(Program):
         super().__init__(*(part.format(port=self.port) for part in command), environment=environment, log=log)
 
     def ready(self) -> bool:
-        return answers(self.port)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as caller:
-        caller.settimeout(1)
-        return caller.connect_ex(("127.0.0.1", port)) == 0
+        return listens(self.port)
 
 
 class Service:
@@ -161,16 +146,6 @@ class Service:
             program.close()
 
 
-def database_url() -> str:
-    """The tests' database, for other processes."""
-    told = connection.get_connection_params()
-    person = quote(told.get("user", ""), safe="")
-    if told.get("password"):
-        person += ":" + quote(told["password"], safe="")
-    where = {name: told[name] for name in ("host", "port", "sslmode") if told.get(name)}
-    return f"postgresql://{person}@/{told['dbname']}?{urlencode(where)}"
-
-
 @pytest.fixture(scope="session")
 def service(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("servers"))
@@ -188,11 +163,12 @@ def _allow_the_database_beside_playwright() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _empty_the_database_patiently() -> Iterator[None]:
+def _empty_the_database_patiently(django_db_setup: None) -> Iterator[None]:
     """The servers go on using the database while it is emptied after each story. Where the two wait for each other
     PostgreSQL ends one of them, and an import that still runs holds the tables until its commit: if it is the emptying
     that has to give way, it is done again."""
     from django.core.management import CommandError
+    from django.db import OperationalError
     from django.test import TransactionTestCase
 
     name = "_fixture_teardown"
@@ -203,8 +179,9 @@ def _empty_the_database_patiently() -> Iterator[None]:
             try:
                 empty(case)
                 return
-            except CommandError as error:
-                if last_try or not any(words in str(error.__cause__) for words in ("deadlock", "lock timeout")):
+            except (OperationalError, CommandError) as error:
+                why = f"{error} {error.__cause__}"
+                if last_try or not any(words in why for words in ("deadlock", "lock timeout")):
                     raise
 
     with pytest.MonkeyPatch.context() as patch:

@@ -13,9 +13,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
+from common.tests.addresses import database_url
 from products import catalogue
 from products.models import Import, Product, ProductChange
-from tests.browser.conftest import PASSWORD, ROOT, Service, database_url, log_in
+from tests.browser.conftest import PASSWORD, ROOT, Service, log_in
 from tests.browser.test_import_page import make_import
 
 pytestmark = pytest.mark.django_db(transaction=True)

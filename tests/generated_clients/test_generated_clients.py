@@ -17,7 +17,7 @@ import pytest
 from django.conf import settings
 
 from accounts.models import ApiToken, User
-from odata.tests.running import wait_until
+from common.tests.waiting import wait_until
 from products.importing import pipeline
 from products.models import Import
 from products.tests.web_server import running

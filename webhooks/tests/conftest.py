@@ -29,9 +29,15 @@ def local_receivers(settings: Settings) -> None:
     settings.WEBHOOK_ALLOWED_PORTS = range(1, 65536)
 
 
-@pytest.fixture
-def names(settings: Settings) -> Iterator[NameServer]:
-    """The name server that names are asked of, when saving and when sending."""
+@pytest.fixture(scope="module")
+def listening_names() -> Iterator[NameServer]:
     with name_server() as server:
-        settings.WEBHOOK_DNS_SERVERS = [server.address]
         yield server
+
+
+@pytest.fixture
+def names(settings: Settings, listening_names: NameServer) -> NameServer:
+    """The name server that names are asked of, when saving and when sending. It knows none at first."""
+    listening_names.forget()
+    settings.WEBHOOK_DNS_SERVERS = [listening_names.address]
+    return listening_names

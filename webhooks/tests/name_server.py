@@ -18,10 +18,14 @@ class NameServer:
     """`answers[name]` holds one list of addresses for each look-up in turn; the last one stays."""
 
     def __init__(self) -> None:
+        self.address = ""
+        self.forget()
+
+    def forget(self) -> None:
+        """All that it was told, and was asked."""
         self.answers: dict[str, Sequence[Sequence[str]]] = {}
         self.asked: Counter[tuple[str, int]] = Counter()
         self.silent = False
-        self.address = ""
 
     def answer(self, question: bytes) -> bytes:
         """RFC 1035, section 4: the header, the question and its records."""

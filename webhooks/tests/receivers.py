@@ -131,11 +131,3 @@ def endpoint_of(receiver: Receiver, *event_types: str, **fields: Any) -> Webhook
     endpoint = WebhookEndpoint.objects.create(url=receiver.url, event_types=list(event_types or ["ping"]), **fields)
     receiver.secret = next((each.text for each in keys.issue_keys(endpoint) if each.kind == "v1"), "")
     return endpoint
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Look again until it is so. Fails the test after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)

@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
+from common.tests.waiting import wait_until
 from webhooks import claims, deliveries, dispatcher, keys, outbox
 from webhooks.claims import Claimed
 from webhooks.dispatcher import Dispatcher
@@ -32,7 +33,7 @@ from webhooks.models import (
     WebhookEndpoint,
     message_id,
 )
-from webhooks.tests.receivers import Answer, Got, endpoint_of, receiving, wait_until
+from webhooks.tests.receivers import Answer, Got, endpoint_of, receiving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("local_receivers")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import timedelta
 from io import StringIO
 
@@ -13,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from common.tests.waiting import wait_until
 from webhooks.keys import current_keys, issue_keys, rotate
 from webhooks.management.commands import rekey_webhook_secrets
 from webhooks.models import EndpointSecret, WebhookEndpoint
@@ -123,15 +123,9 @@ def test_a_change_made_meanwhile_is_not_overwritten(old: str, new: str, settings
 
 def wait_until_somebody_waits() -> None:
     """For a lock. Not by pg_stat_activity, which stands still within a transaction."""
-    deadline = time.monotonic() + 10
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
     with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute(
-                "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-            )
-            if cursor.rowcount:
-                return
-    raise AssertionError("nobody waits for our lock")
+        wait_until(lambda: cursor.execute(waits).fetchone()[0], "somebody waits for our lock", 10)
 
 
 @pytest.mark.django_db(transaction=True)

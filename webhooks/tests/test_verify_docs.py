@@ -16,6 +16,8 @@ import pytest
 import requests
 from django.conf import settings
 
+from common.tests.addresses import free_port, listens
+from common.tests.waiting import wait_until
 from webhooks.signing import Ed25519Key, HmacKey, SigningKey, headers
 from webhooks.tests.test_signing import MESSAGE_A, SECRET_A, SIGNATURE_A
 
@@ -76,27 +78,11 @@ def receiver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         subprocess.Popen([program, main], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            wait_for_port(port, process, output)
+            wait_until(lambda: listens(port) or process.poll() is not None, "the receiver listens", 20)
+            assert process.poll() is None, output.read_text()
             yield Receiver(key, f"http://127.0.0.1:{port}/", output)
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"the receiver does not listen: {output.read_text()}")
 
 
 def test_every_block_of_the_page_is_run() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -125,14 +124,6 @@ def stored_text(import_: Import) -> bytes:
 
 
 # --- others at work ----------------------------------------------------------------------------
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Return when the condition is true; fail the test if it never becomes so."""
-    deadline = time.monotonic() + DEADLINE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 class Aside(threading.Thread):

@@ -15,6 +15,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
+from common.tests.addresses import database_url
+from common.tests.waiting import wait_until
 from products import catalogue as products
 from products.importing import lease
 from products.importing.columns import MAX_COLUMNS
@@ -42,10 +44,8 @@ from products.tests.importing.imports import (
     run,
     staging_tables,
     stored_text,
-    wait_until,
     waiting_for_lock,
 )
-from products.tests.web_server import database_url
 from webhooks.models import Event
 
 # The pipeline works over connections of its own, which see only what is committed.

@@ -8,12 +8,13 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
+from common.tests.waiting import wait_until
 from products.importing import lease
 from products.importing.lease import ImportCancelledError, LeaseLostError
 from products.importing.reporter import Reporter
 from products.importing.rows import RowError
 from products.models import Import, ReportedRow
-from products.tests.importing.imports import numbered, read, received, reported, wait_until
+from products.tests.importing.imports import numbered, read, received, reported
 
 # Rejected rows are written over a connection of their own, which sees only what is committed.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
