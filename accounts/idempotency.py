@@ -36,15 +36,13 @@ from rest_framework.views import APIView
 
 from accounts.access import person
 from accounts.models import IdempotentReply
+from common.batches import remove_in_batches
 from common.errors import ConflictError, InvalidInputError, ServiceError
-from common.stopping import stopping
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 LONGEST_KEY = 255
 KEPT_FOR = timedelta(hours=24)
-PORTION = 1000
-"""Expired answers that are removed in one transaction."""
 LONGEST_IDLE = "10min"
 """For which PostgreSQL lets the transaction wait for us while a file is put into the store; else it is a minute."""
 
@@ -189,11 +187,4 @@ def _replay(reply: dict[str, Any]) -> HttpResponse:
 
 def remove_expired() -> int:
     """Remove the answers whose time is over, some at a time; returns how many there were."""
-    expired = IdempotentReply.objects.filter(created_at__lt=Now() - KEPT_FOR)
-    total = 0
-    while not stopping():
-        removed, _ = IdempotentReply.objects.filter(pk__in=expired.values("pk")[:PORTION]).delete()
-        total += removed
-        if removed < PORTION:
-            break
-    return total
+    return remove_in_batches(IdempotentReply.objects.filter(created_at__lt=Now() - KEPT_FOR))
