@@ -11,18 +11,21 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
 import requests
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.client import encode_multipart
 from pytest_django import Settings
 
 from accounts.models import User
-from accounts.tests.people import token_of
+from accounts.tests.people import entitle, token_of
 from common.errors import StoreUnavailableError, TooLargeError
-from common.s3_store import PART
+from common.s3_store import PART, S3FileStore
 from odata import backup
 from odata.tests.running import free_port, wait_until
 from products.importing import lease, receiver, stager, uploads
@@ -185,10 +188,53 @@ def test_an_upload_in_parts_lies_on_the_local_disk_until_an_import_takes_it(buck
     upload = uploads.append(upload, 9_000, [text[9_000:]])
     assert stored(bucket) == {} and len(left_on_the_disk(settings)) == 1
 
-    import_, _ = uploads.import_from(upload, options=ImportOptions(), user=ada)
+    with uploads.kept(upload) as file:
+        import_, _ = uploads.import_from(upload, file, options=ImportOptions(), user=ada)
 
     assert stored(bucket) == {import_.stored_file: text} and left_on_the_disk(settings) == []
     assert counts(run(import_)) == Counts(read=2_000, created=2_000)
+
+
+class Watched(S3FileStore):
+    """Notes at each file whether a transaction was open while it went into the bucket."""
+
+    in_transaction: ClassVar[list[bool]] = []
+
+    def _save(self, name: str, content: Any) -> str:
+        self.in_transaction.append(connection.in_atomic_block)
+        return super()._save(name, content)
+
+
+@pytest.fixture
+def in_transaction(bucket: Any, settings: Settings) -> list[bool]:
+    store = settings.STORAGES["default"] | {"BACKEND": f"{__name__}.Watched"}
+    settings.STORAGES = {**settings.STORAGES, "default": store}
+    Watched.in_transaction.clear()
+    return Watched.in_transaction
+
+
+def test_no_transaction_is_open_while_a_file_with_an_idempotency_key_goes_into_the_bucket(
+    bucket: Any, client: Client, in_transaction: list[bool]
+) -> None:
+    ada = User.objects.create_user("ada")
+    upload = uploads.create(ada, None, length=9)
+    uploads.append(upload, 0, [b"sku,name\n"])
+    client.force_login(entitle(ada, "import"))
+    form = encode_multipart("x", {"file": SimpleUploadedFile("a.csv", numbered(3).encode())})
+
+    for body, content_type in [
+        (numbered(2), "text/csv"),
+        (form, "multipart/form-data; boundary=x"),
+        (f'{{"upload": "{upload.pk}"}}', "application/json"),
+    ]:
+        headers = {"Idempotency-Key": content_type.partition(";")[0]}
+        first, again = (
+            client.post("/api/v1/imports/", body, content_type=content_type, headers=headers) for _ in range(2)
+        )
+        assert (first.status_code, again.content, again["Idempotency-Replayed"]) == (202, first.content, "true")
+
+    assert in_transaction == [False] * 3  # that which is sent again is not stored again
+    assert set(stored(bucket)) == set(Import.objects.values_list("stored_file", flat=True))
 
 
 def test_what_an_upload_left_on_this_disk_goes_with_a_later_one(bucket: Any, settings: Settings) -> None:
