@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import boto3
+import psycopg
 import pytest
 import requests
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -27,7 +28,7 @@ from accounts.tests.people import entitle, token_of
 from common.errors import StoreUnavailableError, TooLargeError
 from common.s3_store import PART, S3FileStore
 from odata import backup
-from odata.tests.running import free_port, wait_until
+from odata.tests.running import free_port, manage, wait_until
 from products.importing import lease, receiver, stager, uploads
 from products.importing.options import ImportOptions
 from products.models import Import
@@ -98,6 +99,19 @@ def stored(bucket: Any) -> dict[str, bytes]:
 
 def left_on_the_disk(settings: Settings) -> list[Path]:
     return [path for path in settings.FILE_UPLOAD_TEMP_DIR.rglob("*") if path.is_file()]
+
+
+def elsewhere(folder: Path, server: str) -> dict[str, str]:
+    """What a process on another machine is told."""
+    return os.environ | {
+        "ODATA_HOME": str(folder / "elsewhere"),
+        "DATABASE_URL": database_url(),
+        "S3_BUCKET": BUCKET,
+        "S3_ENDPOINT_URL": server,
+        "S3_REGION": "us-east-1",
+        "S3_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
+        "S3_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
+    }
 
 
 # --- the life of a file ------------------------------------------------------------------------
@@ -271,6 +285,45 @@ def test_a_backup_holds_the_files_of_the_bucket(bucket: Any, tmp_path: Path) -> 
         assert {"files/errors/older.csv", f"files/{import_.stored_file}"} <= set(tar.getnames())
 
 
+@pytest.fixture
+def other_database() -> Iterator[str]:
+    """The address of an empty database beside that of the test."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE restored TEMPLATE template0")
+    path, query = database_url().rsplit("/", 1)[0], database_url().partition("?")[2]
+    yield f"{path}/restored?{query}"
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+def test_a_backup_is_restored_into_another_bucket(
+    bucket: Any, server: str, other_database: str, tmp_path: Path
+) -> None:
+    receiver.receive([os.urandom(2 * PART + 7)], file_name="a.csv", options=ImportOptions(), user=None)
+    imported("just,some,words\n1,2,3\n")
+    assert imported(numbered(3)).state == "SUCCESS"
+    file = str(tmp_path / "today.odata")
+    other = boto3.resource("s3", endpoint_url=server, region_name="us-east-1", **KEYS).create_bucket(Bucket="other")
+    other.put_object(Key="imports/stray.csv", Body=b"x")
+    there = elsewhere(tmp_path, server) | {"DATABASE_URL": other_database, "S3_BUCKET": "other"}
+
+    backup.write(Path(file))
+    away = manage("restore", "--replace", file, env=there | {"S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"})
+    refused = manage("restore", file, env=there)
+    done = manage("restore", "--replace", file, env=there)
+
+    assert away.returncode == 1 and "S3_BUCKET" in away.stderr and "Traceback" not in away.stderr
+    assert refused.returncode == 1 and "The store holds files already" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert stored(other) == stored(bucket) and len(stored(other)) == 3
+    with psycopg.connect(other_database) as database:
+        files = database.execute("SELECT stored_file FROM products_import").fetchall()
+        assert {name for (name,) in files} == set(stored(other))
+        assert database.execute("SELECT count(*) FROM products_product").fetchone() == (3,)
+    other.objects.delete()
+    other.delete()
+
+
 # --- a store that is away ----------------------------------------------------------------------
 
 
@@ -306,15 +359,7 @@ def test_a_worker_with_nothing_but_the_settings_imports_what_a_web_server_took_i
     bucket: Any, server: str, tmp_path: Path
 ) -> None:
     import_ = received(numbered(2_000))
-    env = os.environ | {
-        "ODATA_HOME": str(tmp_path / "elsewhere"),
-        "DATABASE_URL": database_url(),
-        "S3_BUCKET": BUCKET,
-        "S3_ENDPOINT_URL": server,
-        "S3_REGION": "us-east-1",
-        "S3_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
-        "S3_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
-    }
+    env = elsewhere(tmp_path, server)
 
     done = subprocess.run(
         [sys.executable, "-c", WORKER, str(import_.pk)],
