@@ -44,14 +44,32 @@ MARGIN = 64 * 1024 * 1024
 """Bytes that stay free on the disk when a new file is all there: the database may be on it, too."""
 COPIES_OF_FORM = 2
 """Of a file that comes in a form: as Django put it aside, and as it is kept."""
+FORM_OVERHEAD = 64 * 1024
+"""Bytes that a form may hold beside the file: the other fields and the boundaries."""
 ORPHAN_AGE = timedelta(hours=1)
 BLOCK = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
 
-def require_room(length: int, *, copies: int = 1) -> None:
-    """Refuse a file of so many bytes that the disk has no room for, before a byte of it is read. Raises NoSpaceError.
+def refuse_by_length(length: int, sender: User, *, in_form: bool = False) -> None:
+    """Refuse a file by the length that is declared of it, before a byte of it is read: where it is too large for this
+    server, too much for its sender, or more than there is room for. Every way in asks here.
+
+    `in_form`: the length is that of a form around the file. Raises TooLargeError, QuotaError or NoSpaceError.
+    """
+    overhead = FORM_OVERHEAD if in_form else 0
+    if length > settings.IMPORT_MAX_BYTES + overhead:
+        raise TooLargeError(
+            f"The file has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
+            "Split it: each part needs the header row."
+        )
+    quota.refuse_too_much(sender, max(0, length - overhead))
+    _require_room(length, copies=COPIES_OF_FORM if in_form else 1)
+
+
+def _require_room(length: int, *, copies: int) -> None:
+    """Raise NoSpaceError where the disk has no room for a file of so many bytes.
 
     `copies`: how many of it are on the disk for a while. A store without paths has no end that we could see.
     """

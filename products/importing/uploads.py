@@ -122,11 +122,6 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
 
     Raises TooLargeError, QuotaError, NoSpaceError or TooManyUploadsError.
     """
-    if length > settings.IMPORT_MAX_BYTES:
-        raise TooLargeError(
-            f"The file has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
-            "Split the file: each part needs the header row."
-        )
     upload = Upload(
         id=uuid7(),
         owner=owner,
@@ -140,7 +135,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _shared():
         remove_strays()
-    receiver.require_room(length)
+    receiver.refuse_by_length(length, owner)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         receiver.make_durable(path)
