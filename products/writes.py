@@ -227,7 +227,7 @@ WITH source AS MATERIALIZED (
 )
 SELECT number, CASE action WHEN 'INSERT' THEN 'created' ELSE 'updated' END, version
   FROM merged
-"""
+"""  # noqa: S608 - a text of our own
 """What changes a product is not what it is for an import: the attributes of an item take the place of those that there
 are, while the columns of a file are set among them."""
 
