@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -20,6 +20,15 @@ from django.utils import timezone
 from accounts.models import AuditEntry
 from common import request_ids
 from common.client_ip import client_ip
+from common.stopping import stopping
+
+PRUNED_AT_A_TIME = 10_000
+"""Old entries that are removed in one transaction."""
+DELETE_BATCH = """
+    DELETE FROM accounts_auditentry
+     WHERE id IN (SELECT id FROM accounts_auditentry WHERE at < %s ORDER BY id LIMIT %s)
+"""
+"""The oldest come first, by the key: `at` has no index, and follows it."""
 
 _acting: ContextVar[HttpRequest | None] = ContextVar("acting", default=None)
 
@@ -76,12 +85,24 @@ def record_request(request: HttpRequest, action: str, object: Model | str | None
     return record(request.user, action, object, details, ip=client_ip(request))
 
 
-@transaction.atomic
 def prune(days: int) -> int:
-    """Remove the entries that are older than so many days, and note that; returns how many."""
+    """Remove the entries that are older than so many days, some at a time; returns how many. Each batch is noted in
+    the transaction that removes it, so that wherever this ends, nothing is gone unnoted."""
+    before = timezone.now() - timedelta(days=days)
+    removed, last = 0, PRUNED_AT_A_TIME
+    while last == PRUNED_AT_A_TIME and not stopping():
+        last = _prune_batch(before, days)
+        removed += last
+    return removed
+
+
+@transaction.atomic
+def _prune_batch(before: datetime, days: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL odata.prune_audit = 'on'")
-        removed, _ = AuditEntry.objects.filter(at__lt=timezone.now() - timedelta(days=days)).delete()
+        cursor.execute(DELETE_BATCH, [before, PRUNED_AT_A_TIME])
+        removed: int = cursor.rowcount
         cursor.execute("SET LOCAL odata.prune_audit = 'off'")
-    record(None, "audit.pruned", details={"older_than_days": days, "entries": removed})
+    if removed:
+        record(None, "audit.pruned", details={"older_than_days": days, "entries": removed})
     return removed

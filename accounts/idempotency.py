@@ -36,17 +36,13 @@ from rest_framework.views import APIView
 
 from accounts.access import person
 from accounts.models import IdempotentReply
+from common.batches import remove_in_batches
 from common.errors import ConflictError, InvalidInputError, ServiceError
-from common.stopping import stopping
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 LONGEST_KEY = 255
 KEPT_FOR = timedelta(hours=24)
-PORTION = 1000
-"""Expired answers that are removed in one transaction."""
-LONGEST_IDLE = "10min"
-"""For which PostgreSQL lets the transaction wait for us while a file is put into the store; else it is a minute."""
 
 _KEY = re.compile(r"[!#-+\--\[\]-~]+")
 """Printable ASCII without space, quotation mark, backslash and comma: what a structured string (RFC 9651) may hold as
@@ -82,23 +78,37 @@ class IdempotentPosts(APIView):
         own."""
         yield hashlib.sha256(request._request.body).hexdigest()
 
+    @contextmanager
+    def beforehand(self, request: Request) -> Iterator[None]:
+        """What takes long and needs no transaction, such as putting a file into the store. The handler is called in
+        the block, unless it turns out that there is an answer already: then what was done here is to be undone."""
+        yield
+
     def _once(
         self, key: str, handler: Callable[..., Any], request: Request, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
         """The handler's answer, or the one that it gave before. Raises ConflictError and KeyReusedError."""
-        with self.whole_body(request) as digest, transaction.atomic():
+        with self.whole_body(request) as digest:
             asked = f"{request.get_full_path()}\n{request._request.content_type}\n{digest}"
             record = _Record(person(request).pk, key, asked)
-            record.lock()
-            stored = record.find()
-            if stored is not None:
+            if (stored := record.find()) is not None:
                 return stored
-            response = self.finalize_response(request, handler(request, *args, **kwargs), *args, **kwargs)
-            if isinstance(response, SimpleTemplateResponse):  # as DRF's are
-                response.render()
-            if isinstance(response, HttpResponse) and response.status_code < 400:
-                record.keep(response)
-            return response
+            with self.beforehand(request), transaction.atomic():
+                return self._recorded(record, handler, request, *args, **kwargs)
+
+    def _recorded(
+        self, record: _Record, handler: Callable[..., Any], request: Request, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """The same within a transaction, with the key to ourselves: another request may have been faster."""
+        record.lock()
+        if (stored := record.find()) is not None:
+            return stored
+        response = self.finalize_response(request, handler(request, *args, **kwargs), *args, **kwargs)
+        if isinstance(response, SimpleTemplateResponse):  # as DRF's are
+            response.render()
+        if isinstance(response, HttpResponse) and response.status_code < 400:
+            record.keep(response)
+        return response
 
 
 def read_key(header: str) -> str:
@@ -116,7 +126,7 @@ def read_key(header: str) -> str:
 
 
 class _Record:
-    """What is known of one key of one person, within a transaction."""
+    """What is known of one key of one person."""
 
     def __init__(self, user_id: int, key: str, asked: str) -> None:
         """`asked`: what makes a request another one."""
@@ -128,14 +138,12 @@ class _Record:
         self._box = Fernet(base64.urlsafe_b64encode(secret))
 
     def lock(self) -> None:
-        """Have the key to ourselves until the transaction ends. Raises ConflictError if another request has it."""
+        """Have the key to ourselves until the transaction ends that we are in. Raises ConflictError if another request
+        has it."""
         number = int.from_bytes(self._digest.digest()[:8], signed=True)
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('idle_in_transaction_session_timeout', %s, true), pg_try_advisory_xact_lock(%s)",
-                [LONGEST_IDLE, number],
-            )
-            free = cursor.fetchone()[1]
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+            free = cursor.fetchone()[0]
         if not free:
             raise ConflictError(
                 f"A request with this {HEADER} is being carried out. Ask again in a moment for what it came to.",
@@ -189,11 +197,4 @@ def _replay(reply: dict[str, Any]) -> HttpResponse:
 
 def remove_expired() -> int:
     """Remove the answers whose time is over, some at a time; returns how many there were."""
-    expired = IdempotentReply.objects.filter(created_at__lt=Now() - KEPT_FOR)
-    total = 0
-    while not stopping():
-        removed, _ = IdempotentReply.objects.filter(pk__in=expired.values("pk")[:PORTION]).delete()
-        total += removed
-        if removed < PORTION:
-            break
-    return total
+    return remove_in_batches(IdempotentReply.objects.filter(created_at__lt=Now() - KEPT_FOR))

@@ -136,13 +136,14 @@ def read(source: Path, *, replace: bool = False) -> dict[str, Any]:
     """Restore `source`: all of it is checked before anything is changed. Returns the manifest.
 
     Raises BackupError for a file that is damaged, newer than this code or of a newer PostgreSQL, and for a target
-    that holds something already, unless it is to be replaced.
+    that holds something already, unless it is to be replaced; StoreUnavailableError for a bucket that does not answer.
     """
     manifest = verify(source)
     _refuse_newer(manifest)
     _refuse_others()
+    has_files = next(_stored(), None) is not None  # a store that does not answer says so here, with nothing changed
     if not replace:
-        _refuse_non_empty()
+        _refuse_non_empty(has_files)
     with tarfile.open(source) as tar:
         for member in tar:
             stream = tar.extractfile(member)
@@ -219,7 +220,7 @@ def _refuse_others() -> None:
         raise BackupError(f"The service is running ({others}): stop it first, all but the database, then restore.")
 
 
-def _refuse_non_empty() -> None:
+def _refuse_non_empty(has_files: bool) -> None:
     """A database fresh from `migrate` counts as empty."""
     with connection.cursor() as cursor:
         for table in ("products_product", "products_import", "accounts_user"):
@@ -232,7 +233,7 @@ def _refuse_non_empty() -> None:
                     f"The database is not empty ({table} has rows). Restore to an empty one or, to lose all that is "
                     "there, say --replace."
                 )
-    if next(_stored(), None) is not None:
+    if has_files:
         raise BackupError("The store holds files already. Empty it or, to write over them, say --replace.")
 
 

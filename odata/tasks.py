@@ -5,9 +5,11 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 from django.conf import settings
-from django.core.management import call_command
+from django.contrib.sessions.models import Session
+from django.db.models.functions import Now
 
 from accounts import audit
+from common.batches import remove_in_batches
 from odata import health
 from products.importing import retention
 
@@ -28,9 +30,9 @@ def remove_what_is_old() -> None:
         counts["import_files"] = retention.remove_files(settings.IMPORT_FILE_DAYS)
     if settings.IMPORT_DAYS:
         counts["imports"] = retention.remove_imports(settings.IMPORT_DAYS)
-    call_command("clearsessions")  # those that have expired
+    sessions = remove_in_batches(Session.objects.filter(expire_date__lt=Now()))
     if settings.AUDIT_DAYS:
         counts["audit_entries"] = audit.prune(settings.AUDIT_DAYS)
     if counts.get("import_files") or counts.get("imports"):
         audit.record(None, "data.removed", details=counts)
-    log.info("old_data_removed", **counts)
+    log.info("old_data_removed", sessions=sessions, **counts)

@@ -16,18 +16,12 @@ from django.views.decorators.csrf import csrf_protect
 
 from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLargeError
 from products.import_page import import_context, may_import
-from products.importing import columns, quota
+from products.importing import columns, receiver
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
-from products.importing.receiver import COPIES_OF_FORM, require_room
 from products.models import Import
 from products.tasks import start_import
-from products.templatetags.figures import size
 
 __all__ = ["import_context", "may_import", "upload"]
-
-FORM_OVERHEAD = 64 * 1024
-"""Bytes that a multipart body may hold beside the file: the other fields and the boundaries."""
-
 
 # --- the upload --------------------------------------------------------------------------------
 
@@ -46,8 +40,8 @@ def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then
     if request.method != "POST":
         return form()
     try:
-        _refuse_too_large(request)
-        require_room(int(request.META.get("CONTENT_LENGTH") or 0), copies=COPIES_OF_FORM)
+        if request.user.is_authenticated:
+            receiver.refuse_by_length(int(request.META.get("CONTENT_LENGTH") or 0), request.user, in_form=True)
         return _take(request, then)
     except ServiceError as error:
         return form(error)
@@ -55,17 +49,6 @@ def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then
         if error.errno != errno.ENOSPC:
             raise
         return form(NoSpaceError("The server has no room left for this file. Ask whoever runs it to make some."))
-
-
-def _refuse_too_large(request: HttpRequest) -> None:
-    sent = int(request.META.get("CONTENT_LENGTH") or 0)
-    if sent > settings.IMPORT_MAX_BYTES + FORM_OVERHEAD:
-        raise TooLargeError(
-            f"The file has {size(sent)}, more than the {size(settings.IMPORT_MAX_BYTES)} this server takes. "
-            "Split it: each part needs the header row."
-        )
-    if request.user.is_authenticated:
-        quota.refuse_too_much(request.user, max(0, sent - FORM_OVERHEAD))
 
 
 @csrf_protect

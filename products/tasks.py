@@ -39,9 +39,19 @@ def start_import(chunks: Iterable[bytes], *, file_name: str, options: ImportOpti
     return import_
 
 
-def import_upload(upload: Upload, *, options: ImportOptions, user: User | None) -> Import:
-    """The import of a finished upload's file; asked again, the same one. Raises what `uploads.import_from` raises."""
-    import_, is_new = uploads.import_from(upload, options=options, user=user)
+def begin_import(file: receiver.KeptFile, *, file_name: str, options: ImportOptions, user: User | None) -> Import:
+    """The same with a file that is in the store already. Raises what `receiver.begin` raises."""
+    import_ = receiver.begin(file, file_name=file_name, options=options, user=user)
+    _dispatch_once_committed(import_.pk)
+    return import_
+
+
+def import_upload(
+    upload: Upload, file: receiver.KeptFile | None, *, options: ImportOptions, user: User | None
+) -> Import:
+    """The import of a finished upload, whose file is here from `uploads.kept`; asked again, the same one. Raises what
+    `uploads.import_from` raises."""
+    import_, is_new = uploads.import_from(upload, file, options=options, user=user)
     if is_new:
         _dispatch_once_committed(import_.pk)
     return import_

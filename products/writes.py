@@ -17,6 +17,7 @@ from django.db import IntegrityError, connection, models, transaction
 from common.errors import ConflictError, FieldError, InvalidInputError
 from products import pushing
 from products.catalogue import DELETE_MANY, checked, own_catalogue
+from products.importing.statements import statement
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -195,7 +196,7 @@ def _delete(placed: _Placed, actor: User | None) -> dict[int, Outcome]:
     return {number: Outcome(write.sku, Status.DELETED) for number, (write, _) in placed.items()}
 
 
-UPSERT = """
+UPSERT = f"""
 WITH source AS MATERIALIZED (
     SELECT *
       FROM jsonb_to_recordset(%(items)s) AS item
@@ -216,15 +217,9 @@ WITH source AS MATERIALIZED (
      WHEN NOT MATCHED
      THEN INSERT (sku, name, description, status, attributes)
           VALUES (s.sku, s.name, coalesce(s.description, ''), coalesce(s.status, 'active'),
-                  coalesce(s.attributes, '{}'))
+                  coalesce(s.attributes, '{{}}'))
     RETURNING s.number, merge_action() AS action, p.id, p.sku, p.version,
-              CASE merge_action() WHEN 'UPDATE' THEN jsonb_strip_nulls(jsonb_build_object(
-                  'name',        nullif(old.name, new.name),
-                  'description', nullif(old.description, new.description),
-                  'status',      nullif(old.status, new.status)
-              )) || CASE WHEN old.attributes IS DISTINCT FROM new.attributes
-                         THEN jsonb_build_object('attributes', old.attributes) ELSE '{}' END
-              END AS previous
+              CASE merge_action() WHEN 'UPDATE' THEN {statement("previous_values")} END AS previous
 ), history AS (
     INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id)
     SELECT id, sku, CASE action WHEN 'INSERT' THEN 'created' ELSE 'updated' END, version, previous, %(actor_id)s
@@ -232,7 +227,9 @@ WITH source AS MATERIALIZED (
 )
 SELECT number, CASE action WHEN 'INSERT' THEN 'created' ELSE 'updated' END, version
   FROM merged
-"""
+"""  # noqa: S608 - a text of our own
+"""What changes a product is not what it is for an import: the attributes of an item take the place of those that there
+are, while the columns of a file are set among them."""
 
 
 def _upsert(placed: _Placed, actor: User | None) -> dict[int, Outcome]:

@@ -11,21 +11,26 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
+import psycopg
 import pytest
 import requests
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.client import encode_multipart
 from pytest_django import Settings
 
 from accounts.models import User
-from accounts.tests.people import token_of
+from accounts.tests.people import entitle, token_of
 from common.errors import StoreUnavailableError, TooLargeError
-from common.s3_store import PART
+from common.s3_store import PART, S3FileStore
 from common.tests.addresses import database_url, free_port
 from common.tests.waiting import wait_until
 from odata import backup
+from odata.tests.running import manage
 from products.importing import lease, receiver, stager, uploads
 from products.importing.options import ImportOptions
 from products.models import Import
@@ -95,6 +100,19 @@ def stored(bucket: Any) -> dict[str, bytes]:
 
 def left_on_the_disk(settings: Settings) -> list[Path]:
     return [path for path in settings.FILE_UPLOAD_TEMP_DIR.rglob("*") if path.is_file()]
+
+
+def elsewhere(folder: Path, server: str) -> dict[str, str]:
+    """What a process on another machine is told."""
+    return os.environ | {
+        "ODATA_HOME": str(folder / "elsewhere"),
+        "DATABASE_URL": database_url(),
+        "S3_BUCKET": BUCKET,
+        "S3_ENDPOINT_URL": server,
+        "S3_REGION": "us-east-1",
+        "S3_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
+        "S3_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
+    }
 
 
 # --- the life of a file ------------------------------------------------------------------------
@@ -185,10 +203,53 @@ def test_an_upload_in_parts_lies_on_the_local_disk_until_an_import_takes_it(buck
     upload = uploads.append(upload, 9_000, [text[9_000:]])
     assert stored(bucket) == {} and len(left_on_the_disk(settings)) == 1
 
-    import_, _ = uploads.import_from(upload, options=ImportOptions(), user=ada)
+    with uploads.kept(upload) as file:
+        import_, _ = uploads.import_from(upload, file, options=ImportOptions(), user=ada)
 
     assert stored(bucket) == {import_.stored_file: text} and left_on_the_disk(settings) == []
     assert counts(run(import_)) == Counts(read=2_000, created=2_000)
+
+
+class Watched(S3FileStore):
+    """Notes at each file whether a transaction was open while it went into the bucket."""
+
+    in_transaction: ClassVar[list[bool]] = []
+
+    def _save(self, name: str, content: Any) -> str:
+        self.in_transaction.append(connection.in_atomic_block)
+        return super()._save(name, content)
+
+
+@pytest.fixture
+def in_transaction(bucket: Any, settings: Settings) -> list[bool]:
+    store = settings.STORAGES["default"] | {"BACKEND": f"{__name__}.Watched"}
+    settings.STORAGES = {**settings.STORAGES, "default": store}
+    Watched.in_transaction.clear()
+    return Watched.in_transaction
+
+
+def test_no_transaction_is_open_while_a_file_with_an_idempotency_key_goes_into_the_bucket(
+    bucket: Any, client: Client, in_transaction: list[bool]
+) -> None:
+    ada = User.objects.create_user("ada")
+    upload = uploads.create(ada, None, length=9)
+    uploads.append(upload, 0, [b"sku,name\n"])
+    client.force_login(entitle(ada, "import"))
+    form = encode_multipart("x", {"file": SimpleUploadedFile("a.csv", numbered(3).encode())})
+
+    for body, content_type in [
+        (numbered(2), "text/csv"),
+        (form, "multipart/form-data; boundary=x"),
+        (f'{{"upload": "{upload.pk}"}}', "application/json"),
+    ]:
+        headers = {"Idempotency-Key": content_type.partition(";")[0]}
+        first, again = (
+            client.post("/api/v1/imports/", body, content_type=content_type, headers=headers) for _ in range(2)
+        )
+        assert (first.status_code, again.content, again["Idempotency-Replayed"]) == (202, first.content, "true")
+
+    assert in_transaction == [False] * 3  # that which is sent again is not stored again
+    assert set(stored(bucket)) == set(Import.objects.values_list("stored_file", flat=True))
 
 
 def test_what_an_upload_left_on_this_disk_goes_with_a_later_one(bucket: Any, settings: Settings) -> None:
@@ -223,6 +284,45 @@ def test_a_backup_holds_the_files_of_the_bucket(bucket: Any, tmp_path: Path) -> 
 
     with tarfile.open(tmp_path / "today.odata") as tar:
         assert {"files/errors/older.csv", f"files/{import_.stored_file}"} <= set(tar.getnames())
+
+
+@pytest.fixture
+def other_database() -> Iterator[str]:
+    """The address of an empty database beside that of the test."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE restored TEMPLATE template0")
+    path, query = database_url().rsplit("/", 1)[0], database_url().partition("?")[2]
+    yield f"{path}/restored?{query}"
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+def test_a_backup_is_restored_into_another_bucket(
+    bucket: Any, server: str, other_database: str, tmp_path: Path
+) -> None:
+    receiver.receive([os.urandom(2 * PART + 7)], file_name="a.csv", options=ImportOptions(), user=None)
+    imported("just,some,words\n1,2,3\n")
+    assert imported(numbered(3)).state == "SUCCESS"
+    file = str(tmp_path / "today.odata")
+    other = boto3.resource("s3", endpoint_url=server, region_name="us-east-1", **KEYS).create_bucket(Bucket="other")
+    other.put_object(Key="imports/stray.csv", Body=b"x")
+    there = elsewhere(tmp_path, server) | {"DATABASE_URL": other_database, "S3_BUCKET": "other"}
+
+    backup.write(Path(file))
+    away = manage("restore", "--replace", file, env=there | {"S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"})
+    refused = manage("restore", file, env=there)
+    done = manage("restore", "--replace", file, env=there)
+
+    assert away.returncode == 1 and "S3_BUCKET" in away.stderr and "Traceback" not in away.stderr
+    assert refused.returncode == 1 and "The store holds files already" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert stored(other) == stored(bucket) and len(stored(other)) == 3
+    with psycopg.connect(other_database) as database:
+        files = database.execute("SELECT stored_file FROM products_import").fetchall()
+        assert {name for (name,) in files} == set(stored(other))
+        assert database.execute("SELECT count(*) FROM products_product").fetchone() == (3,)
+    other.objects.delete()
+    other.delete()
 
 
 # --- a store that is away ----------------------------------------------------------------------
@@ -260,15 +360,7 @@ def test_a_worker_with_nothing_but_the_settings_imports_what_a_web_server_took_i
     bucket: Any, server: str, tmp_path: Path
 ) -> None:
     import_ = received(numbered(2_000))
-    env = os.environ | {
-        "ODATA_HOME": str(tmp_path / "elsewhere"),
-        "DATABASE_URL": database_url(),
-        "S3_BUCKET": BUCKET,
-        "S3_ENDPOINT_URL": server,
-        "S3_REGION": "us-east-1",
-        "S3_ACCESS_KEY_ID": KEYS["aws_access_key_id"],
-        "S3_SECRET_ACCESS_KEY": KEYS["aws_secret_access_key"],
-    }
+    env = elsewhere(tmp_path, server)
 
     done = subprocess.run(
         [sys.executable, "-c", WORKER, str(import_.pk)],

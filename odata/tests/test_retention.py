@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
+from accounts import audit
 from accounts.models import AuditEntry, User
+from common import batches
 from odata.tasks import remove_what_is_old
 from products.importing import retention, undoer
 from products.importing.options import ImportOptions
@@ -117,11 +125,94 @@ def test_more_than_a_batch_is_removed_in_one_night(root: User, monkeypatch: pyte
     assert retention.remove_files(90) == 0
 
 
+# --- some at a time ----------------------------------------------------------------------------
+
+
+@contextmanager
+def stopped_after(times: int, *modules: Any) -> Iterator[None]:
+    """In here these modules find, when they have looked so many times, that the worker has been asked to stop."""
+    looks = itertools.count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in modules:
+            patch.setattr(module, "stopping", lambda: next(looks) > times)
+        yield
+
+
+def old_entries(number: int) -> None:
+    at = timezone.now() - timedelta(days=366)
+    AuditEntry.objects.bulk_create(AuditEntry(action="old", at=at) for _ in range(number))
+
+
 def test_the_audit_log_goes_back_as_far_as_is_wanted(root: User, settings: Settings) -> None:
     settings.AUDIT_DAYS = 365
+    old_entries(3)
+    audit.record(root, "token.issued")
+
     remove_what_is_old()
 
-    assert AuditEntry.objects.get(action="audit.pruned").details["older_than_days"] == 365
+    assert not AuditEntry.objects.filter(action="old").exists()
+    assert AuditEntry.objects.filter(action="token.issued").exists()
+    assert AuditEntry.objects.get(action="audit.pruned").details == {"older_than_days": 365, "entries": 3}
+
+
+def test_the_audit_log_is_pruned_in_batches_each_noted_with_what_it_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "PRUNED_AT_A_TIME", 2)
+    old_entries(5)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert audit.prune(365) == 5
+
+    notes = AuditEntry.objects.filter(action="audit.pruned").order_by("id")
+    assert [note.details["entries"] for note in notes] == [2, 2, 1]
+    assert sum(query["sql"] == "COMMIT" for query in queries) == 3
+    assert audit.prune(365) == 0 and notes.count() == 3  # nothing removed, nothing noted
+
+
+def test_the_pruning_of_the_audit_log_stops_with_its_worker_and_goes_on_the_next_night(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit, "PRUNED_AT_A_TIME", 2)
+    old_entries(5)
+
+    with stopped_after(1, audit):
+        assert audit.prune(365) == 2
+    assert AuditEntry.objects.filter(action="old").count() == 3
+    assert audit.prune(365) == 3
+
+
+def test_the_rows_of_a_large_import_are_removed_until_the_worker_stops_and_the_rest_the_next_night(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "ROWS", 2)
+    import_ = ended("FAILURE", age=91)
+    ReportedRow.objects.bulk_create(
+        ReportedRow(source_import=import_, line_number=number, outcome="rejected", errors=[], cells=[])
+        for number in range(5)
+    )
+
+    with stopped_after(2, retention):  # before the batch of imports, and before the first rows
+        assert retention.remove_files(90) == 0
+    assert ReportedRow.objects.count() == 3
+    with stopped_after(2, retention):
+        assert retention.remove_imports(90) == 0
+    assert ReportedRow.objects.count() == 1
+    assert retention.remove_imports(90) == 1
+    assert not ReportedRow.objects.exists()
+
+
+def test_expired_sessions_go_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "AT_A_TIME", 2)
+    expired = Session.objects.bulk_create(
+        Session(session_key=f"k{number}", expire_date=timezone.now() - timedelta(days=1)) for number in range(5)
+    )
+    Session.objects.create(session_key="good", expire_date=timezone.now() + timedelta(days=1))
+
+    with stopped_after(2, batches):
+        remove_what_is_old()
+    assert Session.objects.count() == len(expired) - 4 + 1
+    remove_what_is_old()
+
+    assert [session.session_key for session in Session.objects.all()] == ["good"]
 
 
 def test_zero_is_for_ever(root: User, settings: Settings) -> None:

@@ -26,11 +26,9 @@ from rest_framework.request import Request
 from accounts.models import User
 from common.bodies import LengthRequiredError
 from common.errors import InvalidInputError, TooLargeError
-from products.importing import quota, receiver
+from products.importing import receiver
 
 CHUNK = 1024 * 1024
-FORM_OVERHEAD = 64 * 1024
-"""Bytes that a multipart body may hold beside the file: the other fields and the boundaries."""
 UNNAMED = "upload.csv"
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -65,14 +63,8 @@ def prepare(request: HttpRequest, sender: User) -> None:
         raise no_file()
     if request.content_type == JSON and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         raise TooLargeError("The JSON body is larger than this address takes. A file is not sent in it.")
-    if length > settings.IMPORT_MAX_BYTES + FORM_OVERHEAD:
-        raise TooLargeError(
-            f"The body has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
-            "Split the file: each part needs the header row."
-        )
     if request.content_type != JSON:  # which names a file that is here already
-        quota.refuse_too_much(sender, max(0, length - FORM_OVERHEAD))
-        receiver.require_room(length, copies=receiver.COPIES_OF_FORM if request.content_type == FORM else 1)
+        receiver.refuse_by_length(length, sender, in_form=request.content_type == FORM)
     receiver.give_connection_back()
 
 

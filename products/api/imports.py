@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 from django.core.files.storage import default_storage
@@ -29,10 +30,10 @@ from products.api import bodies
 from products.api.parameters import hex_digest, json_object
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
-from products.importing import twins
+from products.importing import receiver, twins, uploads
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
-from products.tasks import apply_import, cancel_import, import_upload, start_import, undo_import
+from products.tasks import apply_import, begin_import, cancel_import, import_upload, undo_import
 
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
@@ -205,6 +206,8 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
         "undo": {Scope.IMPORT},
         "download": {Scope.READ, Scope.IMPORT},
     }
+    _begin: Callable[[], Import] | None = None
+    """Makes the import, once the file is in the store."""
 
     def get_parsers(self) -> list[BaseParser]:
         # Asked before the action is known, other than by the schema.
@@ -234,9 +237,22 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
         import_ = visible_import(request, import_id)
         return Response({**progress.document(import_), "same_as": _same_as(import_, person(request))})
 
+    @contextmanager
+    def beforehand(self, request: Request) -> Iterator[None]:
+        if self.action != "create":
+            yield
+            return
+        with _upload_kept(request) if bodies.is_json(request) else _body_kept(request) as self._begin:
+            yield
+
     def create(self, request: Request) -> Response:
+        if self._begin is not None:  # all that goes before has been done for an Idempotency-Key
+            return self._accepted(self._begin())
         bodies.prepare(request._request, person(request))
-        import_ = _import_upload(request) if bodies.is_json(request) else _import_body(request)
+        with _upload_kept(request) if bodies.is_json(request) else _body_kept(request) as begin:
+            return self._accepted(begin())
+
+    def _accepted(self, import_: Import) -> Response:
         document = progress.document(import_)
         return Response(document, status=202, headers={"Location": document["links"]["self"], "Retry-After": "1"})
 
@@ -331,22 +347,27 @@ def _same_as(import_: Import, user: User) -> dict[str, Any] | None:
     }
 
 
-def _import_body(request: Request) -> Import:
-    """An import of the file in the body. Its options are in the form if there is one, or in the address."""
+@contextmanager
+def _body_kept(request: Request) -> Iterator[Callable[[], Import]]:
+    """The file in the body, in the store, and what makes it an import. Its options are in the form if there is one, or
+    in the address."""
     form = request.data if bodies.is_form(request) else {}
     options = _options(request.query_params, cast("Mapping[str, str]", form))
     chunks, file_name = bodies.file_of(request)
-    return start_import(chunks, file_name=file_name, options=options, user=person(request))
+    with receiver.kept(chunks) as file:
+        yield partial(begin_import, file, file_name=file_name, options=options, user=person(request))
 
 
-def _import_upload(request: Request) -> Import:
-    """An import of a finished upload, which the JSON body names beside the options."""
+@contextmanager
+def _upload_kept(request: Request) -> Iterator[Callable[[], Import]]:
+    """The same of a finished upload, which the JSON body names beside the options."""
     body = json_object(request, ["upload", *OPTIONS])
     options = _options(request.query_params, body)
     if not body.get("upload"):
         raise bodies.no_file()
     upload = find_upload(request, body["upload"].rsplit("/", 1)[-1])
-    return import_upload(upload, options=options, user=person(request))
+    with uploads.kept(upload) as file:
+        yield partial(import_upload, upload, file, options=options, user=person(request))
 
 
 def _options(*sources: Mapping[str, str]) -> ImportOptions:

@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -43,14 +44,32 @@ MARGIN = 64 * 1024 * 1024
 """Bytes that stay free on the disk when a new file is all there: the database may be on it, too."""
 COPIES_OF_FORM = 2
 """Of a file that comes in a form: as Django put it aside, and as it is kept."""
+FORM_OVERHEAD = 64 * 1024
+"""Bytes that a form may hold beside the file: the other fields and the boundaries."""
 ORPHAN_AGE = timedelta(hours=1)
 BLOCK = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
 
-def require_room(length: int, *, copies: int = 1) -> None:
-    """Refuse a file of so many bytes that the disk has no room for, before a byte of it is read. Raises NoSpaceError.
+def refuse_by_length(length: int, sender: User, *, in_form: bool = False) -> None:
+    """Refuse a file by the length that is declared of it, before a byte of it is read: where it is too large for this
+    server, too much for its sender, or more than there is room for. Every way in asks here.
+
+    `in_form`: the length is that of a form around the file. Raises TooLargeError, QuotaError or NoSpaceError.
+    """
+    overhead = FORM_OVERHEAD if in_form else 0
+    if length > settings.IMPORT_MAX_BYTES + overhead:
+        raise TooLargeError(
+            f"The file has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
+            "Split it: each part needs the header row."
+        )
+    quota.refuse_too_much(sender, max(0, length - overhead))
+    _require_room(length, copies=COPIES_OF_FORM if in_form else 1)
+
+
+def _require_room(length: int, *, copies: int) -> None:
+    """Raise NoSpaceError where the disk has no room for a file of so many bytes.
 
     `copies`: how many of it are on the disk for a while. A store without paths has no end that we could see.
     """
@@ -67,6 +86,20 @@ def require_room(length: int, *, copies: int = 1) -> None:
         )
 
 
+@dataclass
+class KeptFile:
+    """A file in the file store that is there whole, and that an import may take."""
+
+    import_id: uuid.UUID
+    """Of the import that takes it."""
+    name: str
+    """In the store."""
+    sha256: str = ""
+    bytes: int = 0
+    taken: bool = False
+    """By an import, whose transaction may not have been committed yet."""
+
+
 def receive(
     chunks: Iterable[bytes], *, file_name: str, options: ImportOptions, user: User | None, max_bytes: int | None = None
 ) -> Import:
@@ -74,51 +107,92 @@ def receive(
 
     Raises TooLargeError, QuotaError or NoSpaceError; then, and when `chunks` itself raises, nothing is kept.
     """
-    body = _Body(chunks, max_bytes or settings.IMPORT_MAX_BYTES)
-    with _new_import() as (import_id, wanted):
-        stored = default_storage.save(wanted, body)
-        _make_durable(stored)
-        with transaction.atomic():
-            if user:
-                quota.hold(user, body.bytes_taken)
-            return _begin(import_id, stored, body, file_name, options, user)
-
-
-def adopt(
-    path: Path, *, file_name: str, options: ImportOptions, user: User | None, tie: Callable[[Import], None]
-) -> Import:
-    """Make a local, durable file that stays as it is the file of a new import; `path` itself is left to the caller.
-
-    `tie` is called in the transaction that makes the import. Raises TooLargeError, NoSpaceError, FileNotFoundError,
-    and what `tie` raises; then nothing is kept.
-    """
-    with path.open("rb") as file, _new_import() as (import_id, wanted):
-        body = _Body(iter(partial(file.read, BLOCK), b""), settings.IMPORT_MAX_BYTES)
-        stored = _link(path, wanted, body) or default_storage.save(wanted, body)
-        _make_durable(stored)
-        with transaction.atomic():
-            import_ = _begin(import_id, stored, body, file_name, options, user)
-            tie(import_)
-        return import_
+    with kept(chunks, max_bytes=max_bytes) as file:
+        return begin(file, file_name=file_name, options=options, user=user)
 
 
 @contextmanager
-def _new_import() -> Iterator[tuple[uuid.UUID, str]]:
-    """An id, and the name of its file. Where the block raises, the file goes; a full disk is said to be one."""
+def kept(chunks: Iterable[bytes], *, max_bytes: int | None = None) -> Iterator[KeptFile]:
+    """These bytes in the file store. Where no import has taken them at the end of the block, they go.
+
+    May take as long as the sender and the store do, so it is for outside of transactions. Raises TooLargeError or
+    NoSpaceError, and what `chunks` raises.
+    """
+    body = _Body(chunks, max_bytes or settings.IMPORT_MAX_BYTES)
+    with _new_file() as file:
+        give_connection_back()
+        file.name = default_storage.save(file.name, body)
+        _make_durable(file.name)
+        file.sha256, file.bytes = body.sha256.hexdigest(), body.bytes_taken
+        yield file
+
+
+@contextmanager
+def kept_copy(path: Path) -> Iterator[KeptFile]:
+    """The same of a local, durable file that stays as it is; `path` itself is left to the caller.
+
+    Raises TooLargeError, NoSpaceError or FileNotFoundError.
+    """
+    with path.open("rb") as source, _new_file() as file:
+        give_connection_back()
+        body = _Body(iter(partial(source.read, BLOCK), b""), settings.IMPORT_MAX_BYTES)
+        file.name = _link(path, file.name, body) or default_storage.save(file.name, body)
+        _make_durable(file.name)
+        file.sha256, file.bytes = body.sha256.hexdigest(), body.bytes_taken
+        yield file
+
+
+@contextmanager
+def _new_file() -> Iterator[KeptFile]:
+    """A name for a file. Unless an import has taken it, it goes at the end of the block; a full disk is said to be
+    one."""
     import_id = uuid7()
-    wanted = f"{FOLDER}/{import_id}.csv"
+    file = KeptFile(import_id, f"{FOLDER}/{import_id}.csv")
     try:
-        yield import_id, wanted
+        yield file
     except (DatabaseError, StoreUnavailableError):
         raise  # the row, or the file, may be there or not: it stays, and goes as an orphan if it is one
-    except OSError as error:
-        default_storage.delete(wanted)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except BaseException as error:
+        if not file.taken:
+            default_storage.delete(file.name)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError("There is no room for the file on this server. Ask its operator to make some.") from None
         raise
-    except BaseException:
-        default_storage.delete(wanted)
-        raise
+    if not file.taken:
+        default_storage.delete(file.name)
+
+
+@transaction.atomic
+def begin(
+    file: KeptFile,
+    *,
+    file_name: str,
+    options: ImportOptions,
+    user: User | None,
+    tie: Callable[[Import], None] | None = None,
+) -> Import:
+    """Make the import that takes this file.
+
+    `tie` is called in the same transaction, for a file whose bytes have been counted since its upload began. Raises
+    QuotaError, and what `tie` raises.
+    """
+    if user and tie is None:
+        quota.hold(user, file.bytes)
+    import_ = Import.objects.create(
+        id=file.import_id,
+        **options.as_fields(),
+        created_by=user,
+        file_name=plain_name(file_name),
+        stored_file=file.name,
+        sha256=file.sha256,
+        bytes_total=file.bytes,
+        dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
+    )
+    audit.record(user, "import.started", import_, {"file_name": import_.file_name})
+    if tie is not None:
+        tie(import_)
+    file.taken = True
+    return import_
 
 
 def _link(path: Path, wanted: str, body: _Body) -> str | None:
@@ -133,24 +207,6 @@ def _link(path: Path, wanted: str, body: _Body) -> str | None:
     os.utime(path)  # an old file without an import would be removed
     os.link(path, target)
     return wanted
-
-
-def _begin(
-    import_id: uuid.UUID, stored: str, body: _Body, file_name: str, options: ImportOptions, user: User | None
-) -> Import:
-    with transaction.atomic():
-        import_ = Import.objects.create(
-            id=import_id,
-            **options.as_fields(),
-            created_by=user,
-            file_name=plain_name(file_name),
-            stored_file=stored,
-            sha256=body.sha256.hexdigest(),
-            bytes_total=body.bytes_taken,
-            dispatched_at=Now(),  # by the caller, now; if it dies before that, the sweep does it later
-        )
-        audit.record(user, "import.started", import_, {"file_name": import_.file_name})
-    return import_
 
 
 def set_failed_file_aside(import_: Import) -> None:

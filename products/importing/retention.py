@@ -35,17 +35,21 @@ def remove_files(days: int) -> int:
         for import_ in batch:
             if import_.stored_file:
                 default_storage.delete(import_.stored_file)  # first: cut off here, the row still knows of it
-            _remove_rows(import_)
+            if not _remove_rows(import_):
+                return removed
             Import.objects.filter(pk=import_.pk).update(stored_file="", cleared_at=Now())
             removed += 1
     return removed
 
 
-def _remove_rows(import_: Import) -> None:
+def _remove_rows(import_: Import) -> bool:
+    """Remove the reported rows of an import, millions perhaps; False if that was broken off, to go on another time."""
     with connection.cursor() as cursor:
-        cursor.execute(DELETE_ROWS, [import_.pk, ROWS])
-        while cursor.rowcount == ROWS:
+        while not stopping():
             cursor.execute(DELETE_ROWS, [import_.pk, ROWS])
+            if cursor.rowcount < ROWS:
+                return True
+    return False
 
 
 def remove_imports(days: int) -> int:
@@ -65,7 +69,8 @@ def remove_imports(days: int) -> int:
         for import_ in batch:
             if import_.stored_file:
                 default_storage.delete(import_.stored_file)
-            _remove_rows(import_)
+            if not _remove_rows(import_):
+                return removed
         Import.objects.filter(pk__in=[import_.pk for import_ in batch]).delete()
         removed += len(batch)
     return removed

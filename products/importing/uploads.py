@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -122,11 +122,6 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
 
     Raises TooLargeError, QuotaError, NoSpaceError or TooManyUploadsError.
     """
-    if length > settings.IMPORT_MAX_BYTES:
-        raise TooLargeError(
-            f"The file has {length:,} bytes; this server takes files of {settings.IMPORT_MAX_BYTES:,} bytes at most. "
-            "Split the file: each part needs the header row."
-        )
     upload = Upload(
         id=uuid7(),
         owner=owner,
@@ -140,7 +135,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _shared():
         remove_strays()
-    receiver.require_room(length)
+    receiver.refuse_by_length(length, owner)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         receiver.make_durable(path)
@@ -434,10 +429,11 @@ class _Pen:
 # --- on to the import --------------------------------------------------------------------------
 
 
-def import_from(upload: Upload, *, options: ImportOptions, user: User | None) -> tuple[Import, bool]:
-    """Make a finished upload's file an import's, once. Gives the import, and whether it is new.
+@contextmanager
+def kept(upload: Upload) -> Iterator[receiver.KeptFile | None]:
+    """A finished upload's file in the file store, for `import_from`; None if an import has it already.
 
-    Raises ConflictError for an upload that is not finished, UploadGoneError, TooLargeError or NoSpaceError.
+    Raises ConflictError for an upload that is not finished, TooLargeError or NoSpaceError.
     """
     if upload.offset < upload.length:
         raise ConflictError(
@@ -445,25 +441,36 @@ def import_from(upload: Upload, *, options: ImportOptions, user: User | None) ->
             "then ask again.",
             code="upload_unfinished",
         )
-    try:
+    with ExitStack() as stack:
+        file = None
         if not upload.taken_by:
-            return _take_over(upload, options, user), True
-    except (UploadTakenError, FileNotFoundError):
-        upload = _reread(upload)  # another request was faster
+            with suppress(FileNotFoundError):  # another request was faster
+                file = stack.enter_context(receiver.kept_copy(path_of(upload.pk)))
+        yield file
+
+
+def import_from(
+    upload: Upload, file: receiver.KeptFile | None, *, options: ImportOptions, user: User | None
+) -> tuple[Import, bool]:
+    """Make a finished upload's file an import's, once. Gives the import, and whether it is new. Raises
+    UploadGoneError."""
+    if file:
+        with suppress(UploadTakenError):  # another request was faster
+            return _take_over(upload, file, options, user), True
+    upload = _reread(upload)
     import_ = upload.taken_by and Import.objects.select_related("created_by").filter(pk=upload.taken_by).first()
     if not import_:
         raise _gone("Its file is not there any more.")
     return import_, False
 
 
-def _take_over(upload: Upload, options: ImportOptions, user: User | None) -> Import:
-    path = path_of(upload.pk)
-
+def _take_over(upload: Upload, file: receiver.KeptFile, options: ImportOptions, user: User | None) -> Import:
     def tie(import_: Import) -> None:
         """The import and the word of who has the file are committed together."""
         if not Upload.objects.filter(pk=upload.pk, taken_by=None).update(taken_by=import_.pk):
             raise UploadTakenError("An import has taken the file of this upload.")
 
-    import_ = receiver.adopt(path, file_name=upload.file_name, options=options, user=user, tie=tie)
-    transaction.on_commit(partial(path.unlink, missing_ok=True))  # not before: a roll-back leaves the upload as it was
+    import_ = receiver.begin(file, file_name=upload.file_name, options=options, user=user, tie=tie)
+    # Not before the commit: a roll-back leaves the upload as it was.
+    transaction.on_commit(partial(path_of(upload.pk).unlink, missing_ok=True))
     return import_

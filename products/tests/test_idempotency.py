@@ -32,6 +32,7 @@ from accounts import idempotency
 from accounts.idempotency import IdempotentPosts
 from accounts.models import ApiToken, AuditEntry, IdempotentReply, Scope, User
 from accounts.tasks import remove_expired_replies
+from common import batches
 from common.tests.addresses import database_url
 from common.tests.waiting import wait_until
 from products.models import Import, Product, ProductChange, Upload
@@ -194,7 +195,7 @@ def test_after_a_day_a_key_is_new_again_and_old_answers_are_removed(program: Pro
 
 
 def test_expired_answers_are_removed_some_at_a_time(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PORTION", 2)
+    monkeypatch.setattr(batches, "AT_A_TIME", 2)
     for number in range(5):
         program.post(PRODUCTS, {"sku": f"LAMP-{number}", "name": "Lamp"}, key=f"k{number}")
     IdempotentReply.objects.update(created_at=Now() - timedelta(days=2))

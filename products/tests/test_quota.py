@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from products.api.bodies import FORM_OVERHEAD
+from accounts.tests.people import entitle
 from products.importing import quota, receiver
 from products.importing.options import ImportOptions
 from products.models import Import, Upload
@@ -76,7 +77,7 @@ def test_an_import_counts_until_it_has_ended(client: APIClient, ada: User) -> No
 def test_a_form_and_a_body_are_refused_by_their_length_before_they_are_read(client: APIClient, ada: User) -> None:
     make_import(ada, bytes_total=QUOTA // 2)
 
-    assert_refused(send(client, QUOTA // 2 + FORM_OVERHEAD + 1))
+    assert_refused(send(client, QUOTA // 2 + 1))
     assert_refused(client.post(IMPORTS, {"file": SimpleUploadedFile("a.csv", b"x" * QUOTA * 2)}))
     assert_refused(client.post(IMPORTS, {"file": SimpleUploadedFile("a.csv", b"x" * (QUOTA // 2 + 1))}))
     assert Import.objects.count() == 1
@@ -104,3 +105,22 @@ def test_nobody_pays_for_others_and_zero_means_no_limit(client: APIClient, ada: 
 
     settings.UPLOAD_QUOTA_BYTES = 0
     assert begin(client, QUOTA).status_code == 201
+
+
+@pytest.mark.parametrize(("most", "quota", "code"), [(10_000, 1, "too_large"), (10_000_000, 1_000, "quota_exceeded")])
+def test_every_way_in_refuses_a_file_by_its_length_in_the_same_order_and_words(
+    most: int, quota: int, code: str, client: APIClient, ada: User, settings: Settings
+) -> None:
+    settings.IMPORT_MAX_BYTES, settings.UPLOAD_QUOTA_BYTES = most, quota
+    client.force_login(entitle(ada, "import"))
+    length, form = "1000000", "multipart/form-data; boundary=x"
+
+    as_file = client.generic("POST", IMPORTS, b"x", content_type="text/csv", CONTENT_LENGTH=length)
+    in_form = client.generic("POST", IMPORTS, b"x", content_type=form, CONTENT_LENGTH=length)
+    in_parts = client.post("/files/", **TUS, HTTP_UPLOAD_LENGTH=length)
+    on_page = client.generic("POST", "/imports/new/", b"x", content_type=form, CONTENT_LENGTH=length)
+
+    assert [answer.status_code for answer in (as_file, in_form, in_parts, on_page)] == [413] * 4
+    assert [answer.json()["code"] for answer in (as_file, in_form, in_parts)] == [code] * 3
+    assert as_file.json()["detail"] == in_parts.json()["detail"]
+    assert unescape(on_page.content.decode()).count(in_form.json()["detail"]) == 1

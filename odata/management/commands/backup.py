@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.errors import StoreUnavailableError
 from odata import backup
 from odata.embedded.errors import StartError
 from odata.management.embedded_database import database
@@ -24,6 +25,11 @@ class Command(BaseCommand):
                 made = backup.write(options["file"])
         except (backup.BackupError, StartError) as error:
             raise CommandError(str(error)) from None
+        except StoreUnavailableError:
+            raise CommandError(
+                "The bucket (S3_BUCKET) does not answer as it should; the log has its words. See to that, then back up "
+                "again."
+            ) from None
         except OSError as error:
             raise CommandError(f"{options['file']} can't be written: {error.strerror or error}.") from None
         self.stdout.write(

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.errors import StoreUnavailableError
 from odata import backup
 from odata.embedded.errors import StartError
 from odata.management.embedded_database import database
@@ -27,6 +28,11 @@ class Command(BaseCommand):
                 call_command("migrate", verbosity=0, interactive=False)  # an older backup lacks the newest tables
         except (backup.BackupError, StartError) as error:
             raise CommandError(str(error)) from None
+        except StoreUnavailableError:
+            raise CommandError(
+                "The bucket (S3_BUCKET) does not answer as it should; the log has its words. See to that, then restore "
+                "again, with --replace if this had begun to write."
+            ) from None
         except OSError as error:
             raise CommandError(f"{options['file']} can't be restored: {error.strerror or error}.") from None
         self.stdout.write(f"Restored what was backed up at {manifest['made_at']}. Start the service now.")

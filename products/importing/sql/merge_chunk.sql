@@ -18,13 +18,7 @@ WITH source AS MATERIALIZED (
           VALUES (s.sku, s.name, coalesce(s.description, ''), coalesce(s.status, 'active'),
                   coalesce(jsonb_strip_nulls(s.attributes), '{}'), now(), now())
     RETURNING merge_action() AS action, p.id, p.sku, p.version, s.line_number,
-              CASE merge_action() WHEN 'UPDATE' THEN jsonb_strip_nulls(jsonb_build_object(
-                  'name',        nullif(old.name, new.name),
-                  'description', nullif(old.description, new.description),
-                  'status',      nullif(old.status, new.status)
-              )) || CASE WHEN old.attributes IS DISTINCT FROM new.attributes
-                         THEN jsonb_build_object('attributes', old.attributes) ELSE '{}' END
-              END AS previous
+              CASE merge_action() WHEN 'UPDATE' THEN {previous_values} END AS previous
 ), history AS (
     INSERT INTO products_productchange
            (product_id, sku, action, version, previous, import_id, line_number, actor_id, changed_at)

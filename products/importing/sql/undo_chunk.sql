@@ -26,12 +26,7 @@ WITH undone AS MATERIALIZED (
       FROM eligible AS e
      WHERE e.action = 'updated' AND p.id BETWEEN e.product_id AND e.product_id AND p.version = e.seen
     RETURNING new.id, new.sku, new.version, e.line_number,
-              jsonb_strip_nulls(jsonb_build_object(
-                  'name',        nullif(old.name, new.name),
-                  'description', nullif(old.description, new.description),
-                  'status',      nullif(old.status, new.status)
-              )) || CASE WHEN old.attributes IS DISTINCT FROM new.attributes
-                         THEN jsonb_build_object('attributes', old.attributes) ELSE '{}' END AS previous
+              {previous_values} AS previous
 ), returned AS (
     INSERT INTO products_product (id, sku, name, description, status, attributes, version, created_at, updated_at)
     SELECT e.product_id, e.previous ->> 'sku', e.previous ->> 'name', e.previous ->> 'description',

@@ -50,7 +50,8 @@ def whole(owner: User, content: bytes) -> Upload:
 
 
 def start(upload: Upload) -> Import:
-    import_, _ = uploads.import_from(upload, options=ImportOptions(), user=upload.owner)
+    with uploads.kept(upload) as file:
+        import_, _ = uploads.import_from(upload, file, options=ImportOptions(), user=upload.owner)
     return import_
 
 
@@ -384,7 +385,8 @@ def test_asked_again_it_is_the_same_import(ada: User) -> None:
     first = start(upload)
 
     for known in (upload, Upload.objects.get()):
-        again, is_new = uploads.import_from(known, options=ImportOptions(mode="create"), user=ada)
+        with uploads.kept(known) as file:
+            again, is_new = uploads.import_from(known, file, options=ImportOptions(mode="create"), user=ada)
         assert (again, again.mode, is_new) == (first, "upsert", False)
     assert Import.objects.count() == 1
 

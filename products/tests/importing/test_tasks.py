@@ -66,7 +66,11 @@ def test_the_workers_are_told_once_of_the_import_of_an_upload() -> None:
     ada = User.objects.create_user("ada")
     upload = uploads.append(uploads.create(ada, None, length=4), 0, [b"sku\n"])
 
-    first, second = (tasks.import_upload(upload, options=ImportOptions(), user=ada) for _ in range(2))
+    def start() -> Import:
+        with uploads.kept(upload) as file:
+            return tasks.import_upload(upload, file, options=ImportOptions(), user=ada)
+
+    first, second = start(), start()
 
     assert first == second
     assert [task_id for task_id, _ in messages()] == [str(first.pk)]
