@@ -23,8 +23,9 @@ PLACEHOLDER = ".NAME"
 
 
 class KnownParameters(BasePermission):
-    """Lets no request through whose address holds a parameter that the OpenAPI document does not name: a mistyped
-    filter must not look like one that found everything. One rule for every operation of every view."""
+    """Lets no request through whose address holds a parameter that the OpenAPI document does not name, or one twice: a
+    mistyped filter must not look like one that found everything, nor the last of two like both. One rule for every
+    operation of every view."""
 
     known: ClassVar[dict[tuple[type[APIView], str, str], set[str]]] = {}
     """What each operation takes, once somebody has asked: by view, action and method."""
@@ -40,6 +41,7 @@ class KnownParameters(BasePermission):
 
             self.known[key] = query_parameters(view, method)
         refuse_unknown(request, self.known[key])
+        refuse_repeated(request)
         return True
 
 
@@ -59,6 +61,20 @@ def refuse_unknown(request: Request, known: Iterable[str]) -> None:
         f"There is no parameter {unknown[0]!r} here. {known_ones}",
         code="unknown_parameter",
         errors=[FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown],
+    )
+
+
+def refuse_repeated(request: Request) -> None:
+    """Raise InvalidInputError if the address gives a parameter more than once. None of ours is a list: where several
+    values are meant, one parameter has them with commas between them."""
+    repeated = [name for name, values in request.query_params.lists() if len(values) > 1]
+    if not repeated:
+        return
+    raise InvalidInputError(
+        f"The parameter {repeated[0][:80]!r} is given {len(request.query_params.getlist(repeated[0]))} times. Give it "
+        "once: only one of the values could count.",
+        code="repeated_parameter",
+        errors=[FieldError(f"/{name}", "repeated_parameter", "Given more than once.") for name in repeated],
     )
 
 

@@ -53,6 +53,38 @@ def test_every_read_takes_the_parameters_that_its_description_names(api: Client)
     assert refused == []
 
 
+def test_every_operation_refuses_a_parameter_that_is_given_twice(api: Client) -> None:
+    passed = []
+    for method, path, operation in operations():
+        address = re.sub(r"{\w+}", lambda found: str(uuid.uuid4()), path)
+        for name in ["format", *(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")]:
+            query = f"{name}=json&{name}=json"
+            answer = api.generic(method, f"{address}?{query}", "{}", content_type="application/json")
+            code = "not_found" if name == "format" and answer.status_code == 404 else "repeated_parameter"
+            if answer.json().get("code") != code:
+                passed.append(f"{method} {path}?{query}: {answer.status_code} {answer.content[:80]!r}")
+    assert passed == []
+
+
+def test_no_parameter_is_documented_as_one_to_be_repeated() -> None:
+    """`refuse_repeated` knows none that may be."""
+    parameters = [each for _, _, operation in operations() for each in operation.get("parameters", ())]
+
+    assert [each["name"] for each in parameters if each["schema"].get("type") == "array"] == []
+
+
+@pytest.mark.parametrize("twice", ["status=active&status=inactive", "attributes.colour=red&attributes.colour=red"])
+def test_the_refusal_names_what_is_given_twice(api: Client, twice: str) -> None:
+    name = twice.partition("=")[0]
+    answer = api.get(f"/api/v1/products/?search=a&{twice}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "repeated_parameter")
+    assert answer.json()["detail"] == (
+        f"The parameter '{name}' is given 2 times. Give it once: only one of the values could count."
+    )
+    assert [(each["pointer"], each["code"]) for each in answer.json()["errors"]] == [(f"/{name}", "repeated_parameter")]
+
+
 def test_the_refusal_says_what_there_is(api: Client) -> None:
     answer = api.get("/api/v1/webhooks/?colour=red&page_size=2&size=3")
 
