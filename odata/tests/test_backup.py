@@ -21,6 +21,13 @@ from odata import backup
 from odata.tests.running import manage, wait_until
 
 ROWS = 200_000
+RESTORE = """
+import sys
+import django
+django.setup()
+from odata import backup
+backup._restore_database(open(sys.argv[1], "rb"))
+"""
 PLACE = {"host": str(settings.PLACES.sockets), "user": "odata"}
 
 
