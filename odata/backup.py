@@ -59,7 +59,6 @@ def write(target: Path) -> dict[str, Any]:
     """Back up to `target`, which is there whole or not at all. Returns the manifest. Raises BackupError, OSError."""
     if target.exists():
         raise BackupError(f"{target} is there already: name another file, or remove that one.")
-    draft = target.with_name(f"{target.name}.unfinished")
     manifest = {
         "format": FORMAT,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,10 +67,13 @@ def write(target: Path) -> dict[str, Any]:
         "secret_key": False,
     }
     sums: dict[str, str] = {}
+    # A name of its own: another backup to the same file may be under way. Only the owner can open it.
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.unfinished-")
+    draft = Path(name)
     try:
         # pg_dump's size is not known before its end, and a tar wants it first: so it waits beside the target.
         with (
-            os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
+            os.fdopen(descriptor, "wb") as out,
             tarfile.open(fileobj=out, mode="w") as tar,
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=".dump-") as dump,
         ):
@@ -237,8 +239,11 @@ def _refuse_non_empty(has_files: bool) -> None:
         raise BackupError("The store holds files already. Empty it or, to write over them, say --replace.")
 
 
-EMPTIED = "DROP SCHEMA IF EXISTS staging CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+EMPTIED = "BEGIN; DROP SCHEMA IF EXISTS staging CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public"
 """Whole schemas, not `pg_restore --clean`, which leaves what the dump does not know of."""
+WHOLE = b"COMMIT;\n"
+"""Ends the transaction. Not psql's own `--single-transaction`: it commits at the end of its input, which is there too
+early where this process, or pg_restore, was killed."""
 
 
 def _restore_database(dump: IO[bytes]) -> None:
@@ -248,19 +253,17 @@ def _restore_database(dump: IO[bytes]) -> None:
     with tempfile.TemporaryFile() as said:
         restore = _start("pg_restore", "--no-owner", "--no-privileges", "--file=-", said=said, connects=False)
         psql = _start(
-            "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--single-transaction",
-            f"--command={EMPTIED}", "--file=-", said=said,
+            "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", f"--command={EMPTIED}", "--file=-", said=said
         )  # fmt: skip
         feeder = threading.Thread(target=_pump, args=(dump, restore.stdin), daemon=True)
         feeder.start()
         taken = _pump(restore.stdout, psql.stdin, close=False)
         if not taken:
             restore.kill()
-        if restore.wait() != 0:
-            psql.kill()  # before it sees an end of its input that it would commit
+        whole = restore.wait() == 0
         feeder.join()
         with contextlib.suppress(BrokenPipeError):
-            psql.communicate()
+            psql.communicate(WHOLE if whole else None)
         if restore.returncode or psql.returncode:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]

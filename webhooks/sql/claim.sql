@@ -13,7 +13,7 @@ WITH budget AS (
       FROM webhooks_endpointstate AS state
       JOIN webhooks_webhookendpoint AS endpoint ON endpoint.id = state.endpoint_id
      CROSS JOIN LATERAL (
-               SELECT CASE WHEN endpoint.adaptive_rate THEN coalesce(state.rate, endpoint.rate_per_second)
+               SELECT CASE WHEN endpoint.adaptive_rate THEN least(state.rate, endpoint.rate_per_second)
                            ELSE endpoint.rate_per_second END AS per_second
            ) AS rate
      CROSS JOIN LATERAL (

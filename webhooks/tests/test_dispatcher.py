@@ -366,6 +366,15 @@ def test_an_adaptive_rate_gives_way_to_a_receiver_that_is_too_busy() -> None:
     assert 20 < (state_of(endpoint).rate or 0) < 21
 
 
+def test_an_adaptive_rate_is_never_above_the_endpoints_own() -> None:
+    with receiving() as receiver:
+        endpoint = endpoint_of(receiver, rate_per_second=4, adaptive_rate=True)  # until just now it had 100
+        say(50)
+        EndpointState.objects.update_or_create(endpoint=endpoint, defaults={"rate": 80, "tokens": 20})
+
+        assert len(claim_once()) == 1
+
+
 def test_the_shortest_queue_does_not_wait_for_the_longest() -> None:
     with receiving() as many, receiving() as few:
         busy, quiet = endpoint_of(many, "ping", rate_per_second=1000), endpoint_of(few, "ping", rate_per_second=1000)
