@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,13 +122,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def web_process(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[WebServer]:
+def web_process(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     """A web server for all tests of a module, each of which begins with an empty database: see `WebServer.let_in`."""
     from products.tests.web_server import started
 
-    with ExitStack() as stack:
-        with django_db_blocker.unblock():
-            server = stack.enter_context(started(tmp_path_factory.mktemp("web")))
+    with started(tmp_path_factory.mktemp("web")) as server:
         yield server

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from django.db import connection
 
@@ -23,8 +23,10 @@ def listens(port: int) -> bool:
 
 
 def database_url() -> str:
-    """The database of this test, for another process."""
-    connection.ensure_connection()
-    info = connection.connection.info
-    login = quote(info.user) + (f":{quote(info.password)}" if info.password else "")
-    return f"postgresql://{login}@/{info.dbname}?host={quote(info.host, safe='')}&port={info.port}"
+    """The tests' database, for another process. Connects to nothing."""
+    told = connection.get_connection_params()
+    person = quote(told.get("user", ""), safe="")
+    if told.get("password"):
+        person += ":" + quote(told["password"], safe="")
+    where = {name: told[name] for name in ("host", "port", "sslmode") if told.get(name)}
+    return f"postgresql://{person}@/{told['dbname']}?{urlencode(where)}"
