@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container
+from typing import Any, ClassVar
 
 from rest_framework import serializers
+
+from common.errors import FieldError, InvalidInputError
 
 
 class Flag(serializers.BooleanField):
@@ -17,9 +20,11 @@ class Flag(serializers.BooleanField):
 
 
 class Whole(serializers.IntegerField):
-    """A number without a fraction."""
+    """A number without a fraction. `5.0` is one: JSON knows numbers of one kind only."""
 
     def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, float) and data.is_integer():
+            data = int(data)
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -44,3 +49,30 @@ class Text(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class Body(serializers.Serializer):
+    """A JSON object all whose names mean something: `common.openapi` says in the schema that it takes no others."""
+
+    passed_over: ClassVar[frozenset[str]] = frozenset()
+    """Names that an answer has, and that may be sent back with it."""
+    rules: ClassVar[dict[str, Any]] = {}
+    """What `validate` looks at, in the words of JSON Schema."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The values. Raises InvalidInputError for names that are not known."""
+        if isinstance(data, dict):
+            refuse_unknown_fields(data, {*self.fields, *self.passed_over})
+        values: dict[str, Any] = super().to_internal_value(data)
+        return values
+
+
+def refuse_unknown_fields(data: dict[str, Any], known: Container[str]) -> None:
+    """Raise InvalidInputError for fields that nobody would read."""
+    errors = [
+        FieldError(f"/{str(name).replace('~', '~0').replace('/', '~1')}", "unknown_field", "There is no such field.")
+        for name in data
+        if name not in known
+    ]
+    if errors:
+        raise InvalidInputError("The body has fields that mean nothing here.", code="unknown_field", errors=errors)

@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 from rest_framework.views import APIView
 
+from common.fields import Body
 from common.pagination import KeysetPages
 
 MEANINGS = {
@@ -68,6 +69,15 @@ class Schema(AutoSchema):
 
     path = ""
 
+    def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
+        schema = super()._map_basic_serializer(serializer, direction)
+        if direction == "request" and isinstance(serializer, Body):
+            schema["additionalProperties"] = False
+            schema |= serializer.rules
+            if serializer.passed_over:
+                schema["patternProperties"] = {f"^({'|'.join(sorted(serializer.passed_over))})$": {}}
+        return schema
+
     def query_parameters(self) -> set[str]:
         """The names of the parameters that an address of this operation may have after its question mark."""
         described = [each for each in self.get_override_parameters() if isinstance(each, OpenApiParameter)]
@@ -94,6 +104,8 @@ def example(name: str, body: dict[str, Any]) -> Any:
 
 # --- what holds for all operations -----------------------------------------------------------------
 
+NO_NUL = r"^[^\x00]*$"
+"""Pattern of every text that has no other: no address and no field lets a NUL through, which PostgreSQL can't store."""
 WRITES = ("post", "put", "patch")
 PAGE_FIELDS = {
     "next": "Address of the page after this one; null on the last.",
@@ -102,11 +114,13 @@ PAGE_FIELDS = {
 }
 TAKES_NO_KEY = "x-takes-no-idempotency-key"
 """Extension of a POST that refuses an `Idempotency-Key`; not shown."""
+_KEY = r"[!#-+\-.-\[\]-~]"
+"""Characters that `accounts.idempotency` takes."""
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "pattern": rf'^({_KEY}{{1,255}}|"{_KEY}{{1,255}}")$'},
     "description": (
         "Names this request among yours, best by a new UUID. Sent again with the same key within 24 hours, it is not "
         "carried out again but answered as it was: 409 while it is still being carried out, 422 if it is not the same."
@@ -118,14 +132,18 @@ FORMAT = "Another way to say what the Accept header says: which kind of answer i
 
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """drf-spectacular's hook: add what is true of every operation, so that no view has to say it."""
+    schemas = result["components"]["schemas"]
     for item in result["paths"].values():
         for method, operation in item.items():
             _complete_operation(method, operation)
-    for name, schema in result["components"]["schemas"].items():
+            if "requestBody" in operation and _must_be_there(operation["requestBody"], schemas):
+                operation["requestBody"]["required"] = True
+    for name, schema in schemas.items():
         if name.startswith("Paginated"):
             _complete_page(schema)
         if name.endswith("Request"):
             _say_defaults(schema)
+            _say_no_nul(schema)
         for field in schema.get("properties", {}).values():
             if {} in field.get("oneOf", ()):  # any value or null: null would be both, and so be neither
                 del field["oneOf"]
@@ -155,12 +173,29 @@ def _say_defaults(schema: dict[str, Any]) -> None:
             field["description"] = f"{field.get('description', '')} `{said}` if not given.".strip()
 
 
+def _must_be_there(body: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """Whether a body of none of its types may be empty."""
+    found = [media["schema"] for media in body["content"].values()]
+    told = [schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema for schema in found]
+    return all(schema.keys() & {"required", "minLength", "minProperties"} for schema in told)
+
+
+def _say_no_nul(schema: dict[str, Any]) -> None:
+    """Give each text that is not described any closer the pattern that holds for all."""
+    if schema.get("type") == "string" and not schema.keys() & {"enum", "format", "pattern"}:
+        schema["pattern"] = NO_NUL
+    for part in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(part, dict):
+            _say_no_nul(part)
+
+
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     takes_key = method == "post" and not operation.pop(TAKES_NO_KEY, False)
     if takes_key:
         operation.setdefault("parameters", []).append(KEY)
     for media in operation.get("requestBody", {}).get("content", {}).values():
         _say_defaults(media["schema"])
+        _say_no_nul(media["schema"])
     formats = any(parameter["name"] == "format" for parameter in operation.get("parameters", ()))
     statuses = {
         406,
@@ -179,6 +214,8 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
             response.setdefault("headers", {})["Idempotency-Replayed"] = REPLAYED
     operation["responses"] = dict(sorted(operation["responses"].items()))
     for parameter in operation.get("parameters", ()):
+        if parameter["in"] in ("path", "query"):
+            _say_no_nul(parameter["schema"])
         if parameter["name"] == "format":
             parameter.setdefault("description", FORMAT)
         if parameter["name"] == KeysetPages.page_size_query_param:

@@ -78,10 +78,21 @@ def refuse_repeated(request: Request) -> None:
     )
 
 
+def refuse_empty(request: Request, names: Iterable[str]) -> None:
+    """Raise InvalidInputError if one of these parameters is there without a value: `?import=$ID`, where a script has
+    not set ID, must not find everything."""
+    empty = [name for name in names if request.query_params.get(name) == ""]
+    if empty:
+        message = f"{empty[0]} is empty. Give it a value, or leave it out."
+        raise _invalid(empty[0], "empty", message)
+
+
 def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
     """The parameter's value, which must be one of the choices. Raises InvalidInputError."""
-    value = request.query_params.get(name) or default
-    if value and value not in choices.values:
+    value = request.query_params.get(name)
+    if value is None:
+        return default
+    if value not in choices.values:
         raise _invalid(name, "invalid_choice", f"{name}={value!r} is none of {', '.join(choices.values)}.")
     return value
 

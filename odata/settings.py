@@ -403,6 +403,7 @@ SPECTACULAR_SETTINGS = {
         "SignatureKind": "webhooks.models.SignatureKind",
         "DeliveryState": "webhooks.models.Delivery.State",
         "Trigger": "webhooks.models.Trigger",
+        "EventTypeName": "webhooks.event_types.NAMES",
     },
     "SWAGGER_UI_DIST": "SIDECAR",  # from our own static files: no foreign host
     "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",

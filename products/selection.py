@@ -141,7 +141,8 @@ def changed_by(import_id: str) -> QuerySet[ProductChange, int]:
     """Ids of the products that an import changed. Its place in the history is known, so that this is quick."""
     import_ = Import.objects.filter(pk=import_id).first()
     if import_ is None or import_.changes_until is None:
-        return ProductChange.objects.none().values_list("product_id", flat=True)
+        # Not `none()`, of which Django makes no SQL: an export and an estimate are made of it.
+        return ProductChange.objects.filter(id__lte=0).values_list("product_id", flat=True)
     return ProductChange.objects.filter(
         id__gt=import_.changes_after, id__lte=import_.changes_until, import_id=import_.pk
     ).values_list("product_id", flat=True)
@@ -162,7 +163,7 @@ def _is_uuid(text: str) -> bool:
 
 def _is_day(text: str) -> bool:
     try:
-        return parse_date(text) is not None
+        return len(text) == len("2026-11-25") and parse_date(text) is not None
     except ValueError:
         return False
 

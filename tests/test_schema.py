@@ -86,7 +86,7 @@ def test_a_file_may_be_sent_as_a_form_or_as_it_is(schema: dict[str, Any], path: 
     operation = schema["paths"][path]["post"]
     content = operation["requestBody"]["content"]
 
-    assert content["text/csv"]["schema"] == {"type": "string", "format": "binary"}
+    assert content["text/csv"]["schema"] == {"type": "string", "format": "binary", "minLength": 1}
     assert content["multipart/form-data"]["schema"]["properties"]["file"]["format"] == "binary"
     assert "202" in operation["responses"]
 

@@ -369,6 +369,7 @@ _ALL = (
 )
 
 EVENT_TYPES: dict[str, EventType] = {event_type.name: event_type for event_type in _ALL}
+NAMES = list(EVENT_TYPES)
 
 
 def refuse_unknown(name: str) -> None:

@@ -16,7 +16,7 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import ServiceError
-from common.fields import Flag, Whole
+from common.fields import Body, Flag, Whole
 from common.openapi import FieldProblem, problems
 from products.api.serializers import READ_ONLY, TextField
 from products.importing.columns import NAME, SKU
@@ -25,8 +25,10 @@ from products.writes import MOST, Outcome, Status, Write, write_products
 LARGEST = 2**63 - 1
 
 
-class BulkItem(serializers.Serializer):
+class BulkItem(Body):
     """One product to be created, changed or deleted. What its values may be is judged item by item."""
+
+    passed_over = READ_ONLY
 
     action = serializers.ChoiceField(
         ["upsert", "delete"],
@@ -56,7 +58,7 @@ class BulkItem(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if isinstance(data, dict):
-            unknown = [name for name in data if name not in self.fields and name not in READ_ONLY]
+            unknown = [name for name in data if name not in self.fields and name not in self.passed_over]
             if unknown:
                 raise serializers.ValidationError(
                     {name: serializers.ErrorDetail("A product has no such field.", "unknown_field") for name in unknown}
@@ -82,7 +84,7 @@ class Items(serializers.ListField):
         return super().to_internal_value(data)
 
 
-class BulkWrite(serializers.Serializer):
+class BulkWrite(Body):
     """Products to be written, each for itself, or all or none."""
 
     items = Items(help_text=f"At most {MOST:,}, each sku once.")

@@ -20,12 +20,11 @@ from accounts.models import Scope
 from common.errors import ConflictError, NotFoundError
 from common.openapi import problems
 from common.pagination import FeedPages, foreign_cursor
-from common.parameters import choice, refuse_unknown
+from common.parameters import choice, identifier, refuse_unknown
 from products.api.changes import Field
 from products.api.imports import visible_import
 from products.feed import CatalogueFeed, ChangeFeed, FeedItem, ImportFeed, horizon
 from products.models import Import, ProductChange
-from products.selection import Selection
 
 NDJSON = "application/x-ndjson"
 PORTION = 5000
@@ -91,7 +90,7 @@ class ChangeFeedView(GenericAPIView):
             'with `next` in between say where to go on, and the last one has `"end": true`. Without that, it was cut.'
         ),
         parameters=[
-            OpenApiParameter("import", OpenApiTypes.STR, description="Only what this import changed."),
+            OpenApiParameter("import", OpenApiTypes.UUID, description="Only what this import changed."),
             OpenApiParameter(
                 "values", OpenApiTypes.BOOL, default=False, description="Tell the values before the change, too."
             ),
@@ -118,9 +117,8 @@ class ChangeFeedView(GenericAPIView):
 
 def _asked_for(request: Request) -> ChangeFeed:
     values = choice(request, "values", Values) == Values.YES
-    import_id = Selection.parse({"import": request.query_params.get("import", "")}).import_id
-    if import_id:
-        return ImportFeed(_applied(request, import_id), values)
+    if import_id := identifier(request, "import"):
+        return ImportFeed(_applied(request, str(import_id)), values)
     return CatalogueFeed(horizon(), values)
 
 

@@ -23,7 +23,8 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import audit
 from accounts.models import Scope
 from common.openapi import problems
-from products.api.products import FILTERS
+from common.parameters import refuse_empty
+from products.api.products import FILTERS, NEVER_EMPTY
 from products.api.rejects import CsvRenderer
 from products.exporting import COLUMNS, PIECE, STANDARD, Export, Formulas, write_csv, write_workbook
 from products.models import Product
@@ -31,9 +32,10 @@ from products.models import Product
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 LONGEST_NOTED = 200
 """Characters of a parameter that the audit log keeps."""
+_COLUMN = f" *({'|'.join(COLUMNS)}) *"
 CHOSEN_COLUMNS = OpenApiParameter(
     "columns",
-    OpenApiTypes.STR,
+    {"type": "string", "pattern": rf"^(?!.*\b(\w+)\b.*\b\1\b){_COLUMN}(,{_COLUMN})*$"},
     default=",".join(STANDARD),
     description=f"The columns in their order: {', '.join(COLUMNS)}. `attributes` is a column for each attribute.",
 )
@@ -98,6 +100,7 @@ class ExportViewSet(GenericViewSet):
 
 
 def _asked_for(request: Request) -> Export:
+    refuse_empty(request, [*NEVER_EMPTY, "columns", "formulas", "bom"])
     return Export.parse(request.query_params.dict())
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 from django.core.files.storage import default_storage
-from django.http import FileResponse
+from django.http import FileResponse, QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.parsers import BaseParser, MultiPartParser
@@ -21,22 +21,27 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope, User
 from common.bodies import ShallowJSONParser
-from common.errors import NotFoundError
-from common.openapi import problems
+from common.errors import FieldError, InvalidInputError, NotFoundError
+from common.openapi import NO_NUL, problems
 from common.pagination import NewestFirst
 from common.parameters import choice
 from products import progress
 from products.api import bodies
-from products.api.parameters import hex_digest, json_object
+from products.api.parameters import hex_digest, json_object, refuse_unknown_parts
 from products.api.serializers import ApplyOptions, ImportDetail, ImportDocument
 from products.api.uploads import find_upload
 from products.importing import receiver, twins, uploads
-from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, OPTION_NAMES, ImportOptions, read_limit
+from products.importing.options import FORMAT_NAMES, LIMIT, MAX_HEADER_LINE, OPTION_NAMES, ImportOptions, read_limit
 from products.models import Import
 from products.tasks import apply_import, begin_import, cancel_import, import_upload, undo_import
 
 OPTIONS = (*OPTION_NAMES, *FORMAT_NAMES)
 ID = OpenApiParameter("import_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Also the id of its task.")
+MAPPING = {
+    "type": "object",
+    "propertyNames": {"pattern": NO_NUL},
+    "additionalProperties": {"type": "string", "pattern": r"^(|sku|name|description|status|attributes\..{1,100})$"},
+}
 OPTION_FIELDS: dict[str, dict[str, Any]] = {
     "mode": {
         "type": "string",
@@ -52,6 +57,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "max_rejects": {
         "type": "string",
+        "pattern": f"^{LIMIT}?$",
         "default": "100,10%",
         "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
     },
@@ -69,6 +75,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "max_deactivated": {
         "type": "string",
+        "pattern": f"^{LIMIT}?$",
         "default": "10%",
         "description": "In mode `sync`: the most products, or the largest share, that may become inactive.",
     },
@@ -79,11 +86,25 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "mapping": {
         "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": MAPPING,
         "description": 'JSON: where columns go: `{"Artikel": "sku", "Farbe": "attributes.colour", "Preis": ""}`.',
     },
-    "encoding": {"type": "string", "description": "Such as `utf-8` or `windows-1252`; found out if not given."},
-    "delimiter": {"type": "string", "description": "One character, or `tab`; found out if not given."},
-    "quote": {"type": "string", "description": "One character, or `none`; found out if not given."},
+    "encoding": {
+        "type": "string",
+        "pattern": r"^[A-Za-z0-9_.:-]{0,40}$",
+        "description": "Such as `utf-8` or `windows-1252`; found out if not given.",
+    },
+    "delimiter": {
+        "type": "string",
+        "pattern": r'^([^"\r\n\x00]?|tab|\\t)$',
+        "description": "One character, or `tab`; found out if not given.",
+    },
+    "quote": {
+        "type": "string",
+        "pattern": r"^([^\r\n\x00]?|none)$",
+        "description": "One character, or `none`; found out if not given.",
+    },
     "header_line": {
         "type": "integer",
         "minimum": 1,
@@ -92,21 +113,27 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "sheet": {"type": "string", "description": "Of a workbook: the sheet to read; the first if not given."},
 }
-FORM = {
+FORM: dict[str, Any] = {
     "type": "object",
     "required": ["file"],
     "properties": {"file": {"type": "string", "format": "binary", "description": "The file."}, **OPTION_FIELDS},
+    "additionalProperties": False,
 }
-UPLOAD = {
+UPLOAD: dict[str, Any] = {
     "type": "object",
     "required": ["upload"],
     "properties": {
-        "upload": {"type": "string", "description": "A finished upload: its id, or its address below `/files/`."},
+        "upload": {
+            "type": "string",
+            "minLength": 1,
+            "description": "A finished upload: its id, or its address below `/files/`.",
+        },
         **OPTION_FIELDS,
-        "mapping": {"type": "object", "additionalProperties": {"type": "string"}},
+        "mapping": {**MAPPING, "description": "Where columns go: headers and columns."},
     },
+    "additionalProperties": False,
 }
-BINARY = {"type": "string", "format": "binary"}
+BINARY = {"type": "string", "format": "binary", "minLength": 1}
 CSV_SHOWN = "sku,name,description,status\nLAMP-1,Oak lamp,Of oak,active\n"
 REQUESTS_SHOWN = [
     OpenApiExample(
@@ -184,7 +211,11 @@ def upload_schema(**how: Any) -> Any:
             OpenApiParameter(
                 "state", OpenApiTypes.STR, enum=Import.State.values, description="Only imports in this state."
             ),
-            OpenApiParameter("sha256", OpenApiTypes.STR, description="Imports of the file with this SHA-256, in hex."),
+            OpenApiParameter(
+                "sha256",
+                {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+                description="Imports of the file with this SHA-256, in hex.",
+            ),
         ],
         responses={200: ImportDocument(many=True), **problems()},
     ),
@@ -351,8 +382,11 @@ def _same_as(import_: Import, user: User) -> dict[str, Any] | None:
 def _body_kept(request: Request) -> Iterator[Callable[[], Import]]:
     """The file in the body, in the store, and what makes it an import. Its options are in the form if there is one, or
     in the address."""
-    form = request.data if bodies.is_form(request) else {}
-    options = _options(request.query_params, cast("Mapping[str, str]", form))
+    form: Mapping[str, str] = {}
+    if bodies.is_form(request):
+        form = cast("QueryDict", request.data)
+        refuse_unknown_parts(form, FORM["properties"])
+    options = _options(request.query_params, form)
     chunks, file_name = bodies.file_of(request)
     with receiver.kept(chunks) as file:
         yield partial(begin_import, file, file_name=file_name, options=options, user=person(request))
@@ -361,16 +395,26 @@ def _body_kept(request: Request) -> Iterator[Callable[[], Import]]:
 @contextmanager
 def _upload_kept(request: Request) -> Iterator[Callable[[], Import]]:
     """The same of a finished upload, which the JSON body names beside the options."""
-    body = json_object(request, ["upload", *OPTIONS])
+    if isinstance(request.data, dict) and not request.data.keys() - set(OPTIONS):
+        raise bodies.no_file()
+    body = json_object(request, UPLOAD)
     options = _options(request.query_params, body)
-    if not body.get("upload"):
+    if not body["upload"]:
         raise bodies.no_file()
     upload = find_upload(request, body["upload"].rsplit("/", 1)[-1])
     with uploads.kept(upload) as file:
         yield partial(import_upload, upload, file, options=options, user=person(request))
 
 
-def _options(*sources: Mapping[str, str]) -> ImportOptions:
+def _options(*sources: Mapping[str, Any]) -> ImportOptions:
     for source in sources:  # each for itself: what another one outweighs is not let through unread
+        _refuse_other_flags(source.get("check_first", ""))
         ImportOptions.parse({name: source[name] for name in OPTIONS if name in source})
     return ImportOptions.parse({name: source[name] for source in sources for name in OPTIONS if name in source})
+
+
+def _refuse_other_flags(value: str | bool) -> None:
+    """Raise InvalidInputError for what the checkbox of a page may say, such as `on`, but no program."""
+    if str(value).lower() not in ("", "true", "false"):
+        message = f"check_first “{str(value)[:40]}” is not understood. Use true or false."
+        raise InvalidInputError(message, errors=[FieldError("/check_first", "invalid", message)])

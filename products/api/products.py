@@ -18,7 +18,7 @@ from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
 from common.openapi import problems
 from common.pagination import KeyPages
-from common.parameters import chosen_fields, one_of
+from common.parameters import chosen_fields, one_of, refuse_empty
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
@@ -48,17 +48,18 @@ FILTERS = [
     ),
     OpenApiParameter(
         "changed_since",
-        OpenApiTypes.STR,
+        OpenApiTypes.DATE,
         description="Only products created or changed since this day began, in UTC, such as `2026-11-25`.",
     ),
-    OpenApiParameter("import", OpenApiTypes.STR, description="Only products that the import of this id changed."),
+    OpenApiParameter("import", OpenApiTypes.UUID, description="Only products that the import of this id changed."),
     OpenApiParameter(
         "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."
     ),
 ]
+_FIELD = f" *({'|'.join(FIELDS)}) *"
 CHOSEN = OpenApiParameter(
     "fields",
-    OpenApiTypes.STR,
+    {"type": "string", "pattern": f"^{_FIELD}(,{_FIELD})*$"},
     description=(
         f"Only these fields, with commas between them, of {', '.join(FIELDS)}. `sku` is always there: it names the "
         "product."
@@ -80,6 +81,9 @@ TOTAL = OpenApiParameter(
     enum=["estimate"],
     description="`estimate` adds `total_estimate`: about how many there are in all, as PostgreSQL's planner guesses.",
 )
+
+NEVER_EMPTY = ("status", "import", "changed_since")
+"""Filters that have no value that could be empty."""
 
 NOT_MODIFIED = OpenApiResponse(description="The product is still in the state that If-None-Match names.")
 
@@ -159,6 +163,7 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
     }
 
     def list(self, request: Request) -> Response:
+        refuse_empty(request, NEVER_EMPTY)
         listing = Listing(
             Selection.parse(request.query_params.dict()),
             one_of(request, "ordering", ORDERS) or ORDERS[0],

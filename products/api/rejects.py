@@ -84,7 +84,8 @@ class RejectsViewSet(GenericViewSet):
 
     def get_renderers(self) -> list[BaseRenderer]:
         renderers = super().get_renderers()
-        return [CsvRenderer(), *renderers] if self.action == "download" else renderers
+        # By the address and not the action: a method that is not taken here has none, and is to be told so.
+        return [CsvRenderer(), *renderers] if "download" in self.action_map.values() else renderers
 
     @extend_schema(
         operation_id="imports_rejects_list",

@@ -11,11 +11,26 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from common.errors import FieldError, InvalidInputError
-from common.openapi import example
+from common.fields import Body, Text
+from common.openapi import NO_NUL, example
 from products.importing.columns import DESCRIPTION, MAX_COLUMNS, NAME, SKU
 from products.importing.lines import MAX_FIELD
+from products.importing.options import LIMIT
 from products.models import Import, Product, ReportedRow
+
+_SPACE = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+
+
+def line(longest: int) -> str:
+    """Pattern of a text of 1 to so many characters, none of them a control character. Spaces around it, which are taken
+    off, do not count; they are those that `str.strip` knows."""
+    edge = f"[^{_SPACE}{_CONTROL}]"
+    return f"^[{_SPACE}]*{edge}([^{_CONTROL}]{{0,{longest - 2}}}{edge})?[{_SPACE}]*$"
+
+
+PARAGRAPHS = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
+"""Pattern of a text that may have tabs and line ends, but no other control characters."""
 
 READ_ONLY = frozenset({"version", "created_at", "updated_at"})
 """Fields of an answer that may be sent back with it and are then overlooked."""
@@ -33,17 +48,17 @@ class TextField(serializers.CharField):
         return "" if data == "" else super().run_validation(data)
 
 
-@extend_schema_field({"type": "string", "minLength": 1, "maxLength": SKU.limit})
+@extend_schema_field({"type": "string", "minLength": 1, "pattern": line(SKU.limit)})
 class SkuField(TextField):
     """Text; its rules are the catalogue's."""
 
 
-@extend_schema_field({"type": "string", "minLength": 1, "maxLength": NAME.limit})
+@extend_schema_field({"type": "string", "minLength": 1, "pattern": line(NAME.limit)})
 class NameField(TextField):
     """Text; its rules are the catalogue's."""
 
 
-@extend_schema_field({"type": "string", "maxLength": DESCRIPTION.limit})
+@extend_schema_field({"type": "string", "maxLength": DESCRIPTION.limit, "pattern": PARAGRAPHS})
 class DescriptionField(TextField):
     """Text; its rules are the catalogue's."""
 
@@ -53,11 +68,18 @@ class StatusField(TextField):
     """Text; which words are known is the catalogue's rule."""
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {}, "propertyNames": {"pattern": NO_NUL}})
+class AttributesField(serializers.DictField):
+    """Any object; what PostgreSQL can't store of it, the catalogue refuses."""
+
+
 class ProductDocument(serializers.Serializer):
     """A product."""
 
-    sku = SkuField(help_text="Names the product; upper and lower case count as the same.")
-    name = NameField(help_text="What people call the product.")
+    sku = SkuField(
+        help_text=f"Names the product, in up to {SKU.limit} characters; upper and lower case count as the same."
+    )
+    name = NameField(help_text=f"What people call the product, in up to {NAME.limit} characters.")
     description = DescriptionField(help_text="Text of any length up to the limit; may be empty.")
     status = StatusField(help_text="Only active products are for sale.")
     attributes = serializers.DictField(help_text="Whatever else is known of the product.")
@@ -77,53 +99,34 @@ class ShownProduct(ProductDocument):
 
 
 @example("A lamp", {"name": "Oak lamp", "description": "A lamp, of oak", "attributes": {"colour": "brown"}})
-class ProductFields(serializers.Serializer):
+class ProductFields(Body):
     """The fields of a product that a request may give."""
 
+    passed_over = READ_ONLY
+
     sku = SkuField(required=False, help_text="May be left out; if given, it has to be the product's.")
-    name = NameField(help_text="What people call the product.")
+    name = NameField(help_text=f"What people call the product, in up to {NAME.limit} characters.")
     description = DescriptionField(
         required=False, allow_blank=True, help_text="Text of any length up to the limit; may be empty."
     )
     status = StatusField(required=False, help_text="Only active products are for sale.")
-    attributes = serializers.DictField(
-        required=False, help_text="Whatever else is known of the product: names and values."
-    )
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if isinstance(data, dict):
-            refuse_unknown_fields(data, {*self.fields, *READ_ONLY})
-        fields: dict[str, Any] = super().to_internal_value(data)
-        return fields
+    attributes = AttributesField(required=False, help_text="Whatever else is known of the product: names and values.")
 
 
 @example("A new lamp", {"sku": "LAMP-2", "name": "Ash lamp", "status": "active", "attributes": {"colour": "white"}})
 class NewProduct(ProductFields):
     """A product to create."""
 
-    sku = SkuField(help_text="Names the product; upper and lower case count as the same.")
+    sku = SkuField(
+        help_text=f"Names the product, in up to {SKU.limit} characters; upper and lower case count as the same."
+    )
 
 
 @example("Another name", {"name": "Lamp of oak"})
 class ProductPatch(ProductFields):
     """The fields of a product to change; what is left out stays."""
 
-    name = NameField(required=False, help_text="What people call the product.")
-
-
-def refuse_unknown_fields(data: dict[str, Any], known: set[str]) -> None:
-    """Raise InvalidInputError for fields that nobody would read."""
-    errors = [
-        FieldError(
-            f"/{str(name).replace('~', '~0').replace('/', '~1')}", "unknown_field", "A product has no such field."
-        )
-        for name in data
-        if name not in known
-    ]
-    if errors:
-        raise InvalidInputError(
-            "The body has fields that a product does not have.", code="unknown_field", errors=errors
-        )
+    name = NameField(required=False, help_text=f"What people call the product, in up to {NAME.limit} characters.")
 
 
 class ImportFailure(serializers.Serializer):
@@ -249,17 +252,20 @@ class ImportDetail(ImportDocument):
     )
 
 
+@extend_schema_field({"type": "string", "pattern": f"^{LIMIT}$"})
+class LimitField(Text):
+    """Text; `MaxRejects.parse` reads it."""
+
+
 @example("Another limit", {"max_deactivated": "25%"})
-class ApplyOptions(serializers.Serializer):
+class ApplyOptions(Body):
     """What may be said when a checked import is applied."""
 
-    max_deactivated = serializers.CharField(
-        required=False, help_text="In mode `sync`: replaces the limit, as in `25%` or `none`."
-    )
+    max_deactivated = LimitField(required=False, help_text="In mode `sync`: replaces the limit, as in `25%` or `none`.")
 
 
 @example("A header row", {"headers": ["sku", "Bezeichnung", "Farbe"]})
-class FileHeaders(serializers.Serializer):
+class FileHeaders(Body):
     """The header row of a file."""
 
     headers = serializers.ListField(

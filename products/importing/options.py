@@ -14,6 +14,9 @@ from common.errors import FieldError, InvalidInputError
 from products.importing import columns
 from products.models import Import
 
+_SHARE = r"(100(\.0{1,3})?|[0-9]{1,2}(\.[0-9]{1,3})?) ?%"
+LIMIT = rf"(none|[0-9]{{1,12}}|{_SHARE}|[0-9]{{1,12}}, ?{_SHARE}|{_SHARE}, ?[0-9]{{1,12}})"
+"""Pattern of what `MaxRejects.parse` reads, for schemas."""
 _COUNT = re.compile(r"[0-9]{1,12}")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%")
 
@@ -155,7 +158,11 @@ class ImportOptions:
         Raises InvalidInputError naming every option that is not understood.
         """
         errors: list[FieldError] = []
-        texts = {name: value for name, value in mapping.items() if isinstance(value, str)}
+        texts = {
+            name: str(value)
+            for name, value in mapping.items()
+            if isinstance(value, str | int) and not isinstance(value, bool)
+        }
         mode = _choice(texts, "mode", Import.Mode.values, cls.mode, errors)
         options = cls(
             mode=mode,

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -81,12 +82,22 @@ def test_a_workbook_holds_the_same(client: APIClient, lamps: None) -> None:
         (f"{XLSX}?formulas=raw", "unknown_parameter"),
         (f"{CSV}?columns=price", "invalid"),
         (f"{CSV}?status=sold", "invalid"),
+        (f"{CSV}?import=", "invalid"),
+        (f"{CSV}?columns=", "invalid"),
     ],
 )
 def test_a_parameter_that_means_nothing_is_refused(client: APIClient, path: str, code: str) -> None:
     answer = client.get(path)
 
     assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
+@pytest.mark.parametrize("path", [CSV, XLSX, "/api/v1/products/?total=estimate&"])
+def test_an_import_that_there_is_not_has_changed_nothing(client: APIClient, lamps: None, path: str) -> None:
+    answer = client.get(f"{path}{'' if '?' in path else '?'}import={uuid.uuid4()}")
+
+    assert answer.status_code == 200
+    assert b"LAMP-1" not in b"".join(answer)
 
 
 def test_it_needs_the_scope_to_read() -> None:

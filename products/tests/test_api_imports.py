@@ -173,6 +173,7 @@ def test_a_file_may_be_larger_than_other_bodies(client: APIClient, settings: Any
         ("mode=replace", "invalid", "replace"),
         ("max_rejects=many", "invalid", "many"),
         ("on_eror=abort", "unknown_parameter", "on_eror"),
+        ("check_first=on", "invalid", "Use true or false"),
     ],
 )
 def test_options_that_are_not_understood_are_refused(client: APIClient, query: str, code: str, word: str) -> None:
@@ -181,6 +182,36 @@ def test_options_that_are_not_understood_are_refused(client: APIClient, query: s
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert word in answer.json()["detail"]
     assert not Import.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "word"),
+    [
+        ({"on_eror": "abort"}, "unknown_parameter", "on_eror"),
+        ({"mode": ["create", "update"]}, "repeated_parameter", "mode is given 2 times"),
+        ({"check_first": "1"}, "invalid", "Use true or false"),
+    ],
+)
+def test_parts_of_a_form_that_are_not_understood_are_refused(
+    client: APIClient, fields: dict[str, Any], code: str, word: str
+) -> None:
+    answer = client.post(IMPORTS, {"file": SimpleUploadedFile("a.csv", CSV), **fields})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert word in answer.json()["detail"]
+    assert not Import.objects.exists()
+
+
+@pytest.mark.parametrize("query", ["sha256=", "sha256=abc", "state="])
+def test_a_filter_without_a_value_does_not_find_everything(client: APIClient, query: str) -> None:
+    assert client.get(f"{IMPORTS}?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_rejects_are_only_read_whatever_type_is_asked_for(client: APIClient, ada: User, method: str) -> None:
+    address = f"{IMPORTS}{make_import(ada).pk}/rejects.csv?format=csv"
+
+    assert getattr(client, method)(address).status_code == 405
 
 
 def test_sending_a_file_needs_the_scope_import_before_its_body_is_read(ada: User) -> None:

@@ -351,10 +351,12 @@ class UploadForm extends HTMLElement {
     }
   }
 
-  /** What was chosen, without what was left to be found out. */
+  /** What was chosen, of the types that the API has, without what was left to be found out. */
   get options() {
     const fields = [...new FormData(this.form)].filter(([name, value]) => typeof value === "string" && value && name !== "csrfmiddlewaretoken");
-    return { ...Object.fromEntries(fields), check_first: String(this.checkFirst.checked), ...(this.mapping && { mapping: this.mapping }) };
+    const options = Object.fromEntries(fields);
+    if (options.header_line) options.header_line = Number(options.header_line);
+    return { ...options, check_first: this.checkFirst.checked, ...(this.mapping && { mapping: this.mapping }) };
   }
 
   /** Begin or end the wait for what was asked for; meanwhile nothing can be changed. */

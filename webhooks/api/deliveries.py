@@ -14,7 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
-from common.errors import InvalidInputError, NotFoundError
+from common.errors import NotFoundError
 from common.ids import first_uuid7
 from common.openapi import problems
 from common.pagination import NewestFirst
@@ -100,15 +100,13 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
         wanted = read_fields(Redelivery, request)
         if "ids" in wanted:
             found = Delivery.objects.visible_to(request.user).filter(pk__in=wanted["ids"])
-        elif "endpoint" in wanted and "since" in wanted:
+        else:
             endpoint = visible_endpoint(request, wanted["endpoint"])
             found = Delivery.objects.filter(endpoint_id=endpoint.pk, id__gte=first_uuid7(wanted["since"]))
             if "until" in wanted:
                 found = found.filter(id__lt=first_uuid7(wanted["until"]))
-            if wanted["state"] != "all":
-                found = found.filter(state=wanted["state"])
-        else:
-            raise InvalidInputError("Name deliveries by `ids`, or an `endpoint` and `since` when.", code="incomplete")
+            if (state := wanted.get("state", "failed")) != "all":
+                found = found.filter(state=state)
         return Response({"redelivered": deliveries.redeliver_many(found)}, status=202)
 
 

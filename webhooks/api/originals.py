@@ -74,6 +74,7 @@ class OriginalWebhookViewSet(IdempotentPosts, GenericViewSet):
                 "status",
                 OpenApiTypes.STR,
                 OpenApiParameter.PATH,
+                enum=sorted(ON | OFF),
                 description="`active` or `inactive`; also `true`, `false`, `on`, `off`, `enabled`, `disabled`.",
             ),
         ],

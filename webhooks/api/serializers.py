@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from common import fields
-from common.errors import FieldError, InvalidInputError
+from common.errors import InvalidInputError
 from common.openapi import example
+from webhooks.egress import HEADER_VALUE_MAX, HEADERS_MAX
+from webhooks.endpoints import LONGEST_DELAY, MOST_RETRIES
+from webhooks.event_types import NAMES
 from webhooks.models import Delivery, Lane, SignatureKind, Trigger
 
 READ_ONLY = frozenset(
@@ -29,18 +33,82 @@ READ_ONLY = frozenset(
 """Fields of an answer that may be sent back with it and are then overlooked."""
 
 
+# --- fields whose rules `webhooks.endpoints` holds, with sentences of its own; here they are told to the schema ---
+
+_64 = "[A-Za-z0-9+/]"
+_24_TO_64_BYTES = f"(({_64}{{4}}){{8,20}}({_64}{{2,3}})?|({_64}{{4}}){{21}}({_64}{{2}})?)"
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "maxLength": 2048,
+        "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
+        r"([/?][A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]*)?$",
+    }
+)
+class UrlField(fields.Text):
+    """Where to send to."""
+
+
+@extend_schema_field({"type": "array", "minItems": 1, "items": {"type": "string", "enum": NAMES}})
+class EventTypesField(serializers.ListField):
+    """What to tell."""
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "maxProperties": HEADERS_MAX,
+        "propertyNames": {"pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"},
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": HEADER_VALUE_MAX,
+            "pattern": r"^[!-~]([ \t!-~]*[!-~])?$",
+        },
+    }
+)
+class HeadersField(serializers.DictField):
+    """What to send beside the headers that are always there."""
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MOST_RETRIES,
+        "items": {"type": "integer", "minimum": 1, "maximum": LONGEST_DELAY},
+    }
+)
+class DelaysField(serializers.ListField):
+    """When to try again."""
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "maxLength": 200,
+        "pattern": f"^(whsec_{_24_TO_64_BYTES}|whsk_{_64}{{86}})={{0,2}}$",
+    }
+)
+class SecretField(fields.Text):
+    """24 to 64 bytes in base64, or a private key."""
+
+
 @example(
     "An endpoint",
     {"url": "https://shop.example.com/hooks/catalogue", "event_types": ["products.changed"], "ordered": True},
 )
-class EndpointFields(serializers.Serializer):
+class EndpointFields(fields.Body):
     """The fields of an endpoint that a request may give."""
 
-    url = fields.Text(max_length=2048, help_text="Where to POST: http or https, with a public address.")
+    passed_over = READ_ONLY
+
+    url = UrlField(max_length=2048, help_text="Where to POST: http or https, with a public address.")
     description = fields.Text(
         required=False, allow_blank=True, max_length=255, help_text="In words you will know it by."
     )
-    event_types = serializers.ListField(
+    event_types = EventTypesField(
         child=fields.Text(max_length=100),
         required=False,
         help_text="The types to send. Left out: all but `products.changed`.",
@@ -48,10 +116,11 @@ class EndpointFields(serializers.Serializer):
     enabled = fields.Flag(required=False, help_text="False: its deliveries wait, for 30 days.")
     signatures = serializers.ListField(
         child=serializers.ChoiceField(SignatureKind.choices),
+        min_length=1,
         required=False,
         help_text="`v1` (HMAC-SHA256), `v1a` (ed25519), or both. Left out: `v1`.",
     )
-    headers = serializers.DictField(
+    headers = HeadersField(
         child=fields.Text(allow_blank=True, max_length=4096),
         required=False,
         help_text="Headers of your own for each request, such as an `Authorization`. Encrypted, and never shown again.",
@@ -65,7 +134,7 @@ class EndpointFields(serializers.Serializer):
     ordered = fields.Flag(
         required=False, help_text="One delivery after the other; one that fails holds up those behind it."
     )
-    retry_delays = serializers.ListField(
+    retry_delays = DelaysField(
         child=fields.Whole(min_value=1),
         required=False,
         allow_null=True,
@@ -76,12 +145,6 @@ class EndpointFields(serializers.Serializer):
         required=False, min_value=1, max_value=1000, help_text="Products in one `products.changed`, at most."
     )
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if isinstance(data, dict):
-            refuse_unknown_fields(data, {*self.fields, *READ_ONLY})
-        values: dict[str, Any] = super().to_internal_value(data)
-        return values
-
 
 @example(
     "An endpoint",
@@ -90,7 +153,7 @@ class EndpointFields(serializers.Serializer):
 class NewEndpoint(EndpointFields):
     """An endpoint to make."""
 
-    secret = fields.Text(
+    secret = SecretField(
         required=False,
         write_only=True,
         max_length=200,
@@ -102,7 +165,7 @@ class NewEndpoint(EndpointFields):
 class EndpointPatch(EndpointFields):
     """The fields of an endpoint to change; what is left out stays."""
 
-    url = fields.Text(
+    url = UrlField(
         required=False,
         max_length=2048,
         help_text="Where to POST: http or https, with a public address.",
@@ -182,7 +245,7 @@ class MadeEndpoint(EndpointDocument):
 
 
 @example("An hour of both", {"overlap_hours": 1})
-class Rotation(serializers.Serializer):
+class Rotation(fields.Body):
     """How to change a secret."""
 
     overlap_hours = fields.Whole(
@@ -191,10 +254,15 @@ class Rotation(serializers.Serializer):
 
 
 @example("A ping", {"event_type": "ping"})
-class TestRequest(serializers.Serializer):
+class TestRequest(fields.Body):
     """What to send."""
 
-    event_type = fields.Text(required=False, default="ping", help_text="The type whose example is sent.")
+    event_type = serializers.ChoiceField(
+        NAMES,
+        default="ping",
+        help_text="The type whose example is sent.",
+        error_messages={"invalid_choice": f"{{input!r}} is no type of event. There are: {', '.join(NAMES)}."},
+    )
 
 
 class AttemptDocument(serializers.Serializer):
@@ -258,8 +326,19 @@ class DeliveryDetail(DeliveryDocument):
     attempt_log = AttemptDocument(many=True, help_text="The latest attempts, newest first, 50 at most.")
 
 
-class Redelivery(serializers.Serializer):
+class Redelivery(fields.Body):
     """Which deliveries to make again: those named, or those of an endpoint since a time."""
+
+    rules = {
+        "minProperties": 1,
+        "dependentRequired": {
+            "endpoint": ["since"],
+            "since": ["endpoint"],
+            "until": ["endpoint"],
+            "state": ["endpoint"],
+        },
+        "dependentSchemas": {"ids": {"maxProperties": 1}},
+    }
 
     ids = serializers.ListField(
         child=fields.Identifier(),
@@ -274,23 +353,23 @@ class Redelivery(serializers.Serializer):
     state = serializers.ChoiceField(
         [("failed", "Failed"), ("delivered", "Delivered"), ("all", "All")],
         required=False,
-        default="failed",
-        help_text="With `since`: which of them.",
+        help_text="With `since`: which of them. `failed` if not given.",
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The values. Raises InvalidInputError if they do not say which deliveries are meant, or do so twice."""
+        by_time = attrs.keys() - {"ids"}
+        if "ids" in attrs and by_time:
+            raise InvalidInputError(
+                f"`ids` names the deliveries already: leave {', '.join(sorted(by_time))} out, or `ids`.",
+                code="contradictory",
+            )
+        if "ids" not in attrs and not by_time >= {"endpoint", "since"}:
+            raise InvalidInputError("Name deliveries by `ids`, or an `endpoint` and `since` when.", code="incomplete")
+        return attrs
 
 
 class Redelivered(serializers.Serializer):
     """How many will be made again."""
 
     redelivered = serializers.IntegerField(help_text="Deliveries.")
-
-
-def refuse_unknown_fields(data: dict[str, Any], known: set[str]) -> None:
-    """Raise InvalidInputError for fields that nobody would read."""
-    errors = [
-        FieldError(f"/{str(name).replace('~', '~0').replace('/', '~1')}", "unknown_field", "There is no such field.")
-        for name in data
-        if name not in known
-    ]
-    if errors:
-        raise InvalidInputError("The body has fields that mean nothing here.", code="unknown_field", errors=errors)

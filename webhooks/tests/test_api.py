@@ -330,9 +330,47 @@ def test_what_failed_since_a_time_is_delivered_once_more(client: APIClient) -> N
     assert client.post(f"{DELIVERIES}redeliver/", ids, format="json").json() == {"redelivered": 1}
 
 
-@pytest.mark.parametrize("body", [{}, {"endpoint": str(uuid.uuid4())}, {"since": "2026-01-01T00:00:00Z"}, {"ids": []}])
+ONE = str(uuid.uuid4())
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"endpoint": ONE}, {"since": "2026-01-01T00:00:00Z"}, {"state": "all"}, {"ids": []}]
+)
 def test_what_is_to_be_delivered_once_more_has_to_be_said(client: APIClient, body: dict[str, Any]) -> None:
     assert client.post(f"{DELIVERIES}redeliver/", body, format="json").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "more", [{"state": "all"}, {"until": "2026-01-01T00:00:00Z"}, {"endpoint": ONE, "since": "2026-01-01T00:00:00Z"}]
+)
+def test_what_is_to_be_delivered_once_more_is_said_in_one_way(client: APIClient, more: dict[str, Any]) -> None:
+    answer = client.post(f"{DELIVERIES}redeliver/", {"ids": [ONE], **more}, format="json")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "contradictory")
+    assert (
+        answer.json()["detail"] == f"`ids` names the deliveries already: leave {', '.join(sorted(more))} out, or `ids`."
+    )
+
+
+def test_an_example_of_what_is_no_event_is_refused(client: APIClient) -> None:
+    answer = client.post(address(made(client), "test"), {"event_type": "product.sold"}, format="json")
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/event_type")
+    assert "'product.sold' is no type of event. There are: product.created," in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("action", "body"), [("rotate", {"overlap": 2}), ("test", {"type": "ping"}), ("redeliver", {"id": [ONE]})]
+)
+def test_a_field_that_nobody_would_read_is_refused(client: APIClient, action: str, body: dict[str, Any]) -> None:
+    path = f"{DELIVERIES}redeliver/" if action == "redeliver" else address(made(client), action)
+
+    assert client.post(path, body, format="json").json()["code"] == "unknown_field"
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_nothing(client: APIClient) -> None:
+    """JSON knows one kind of numbers: some programs write 2 as 2.0."""
+    assert made(client, rate_per_second=2.0)["rate_per_second"] == 2
 
 
 # --- the original's paths ------------------------------------------------------------------------
