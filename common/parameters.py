@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ class KnownParameters(BasePermission):
 
     known: ClassVar[dict[tuple[type[APIView], str, str], set[str]]] = {}
     """What each operation takes, once somebody has asked: by view, action and method."""
+    asking: ClassVar[threading.Lock] = threading.Lock()
+    """drf-spectacular finds its extensions at the first question, and fails if two threads ask it at a time."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """True. Raises InvalidInputError."""
@@ -39,7 +42,8 @@ class KnownParameters(BasePermission):
         if key not in self.known:
             from common.openapi import query_parameters  # which needs views, and those this class
 
-            self.known[key] = query_parameters(view, method)
+            with self.asking:
+                self.known[key] = query_parameters(view, method)
         refuse_unknown(request, self.known[key])
         refuse_repeated(request)
         return True

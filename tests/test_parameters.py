@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
+from drf_spectacular.extensions import OpenApiFilterExtension
 from drf_spectacular.generators import SchemaGenerator
+from rest_framework.request import Request
 
 from accounts.models import Scope, User
 from accounts.tests.people import token_of
+from common.parameters import KnownParameters
+from products.api.products import ProductViewSet
 from products.listing import page_query
 from products.models import Product
 
@@ -194,3 +201,26 @@ def test_about_how_many_there_are_is_told_on_request(api: Client) -> None:
     assert api.get("/api/v1/products/?total=estimate&status=inactive").json()["total_estimate"] <= 1
     assert "total_estimate" not in api.get("/api/v1/products/").json()
     assert api.get("/api/v1/products/?total=exact").json()["detail"].endswith("There is: estimate.")
+
+
+def test_the_first_requests_of_a_server_may_all_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """drf-spectacular looks for its extensions then, such as for a library that is not installed."""
+    (missing,) = [each for each in OpenApiFilterExtension._registry if each.__name__ == "DjangoFilterExtension"]
+    request, start = RequestFactory().get("/", {"page_size": "1"}), threading.Barrier(8)
+    view = ProductViewSet(action="list", request=Request(request), format_kwarg=None, kwargs={})
+    vars(view)["get"] = view.list  # as the router does it
+
+    def ask() -> bool:
+        start.wait(10)
+        return KnownParameters().has_permission(Request(request), view)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            monkeypatch.setattr(missing, "target_class", "django_filters.rest_framework.DjangoFilterBackend")
+            monkeypatch.setattr(KnownParameters, "known", {})
+            with ThreadPoolExecutor(8) as threads:
+                assert all(each.result() for each in [threads.submit(ask) for _ in range(8)])
+    finally:
+        sys.setswitchinterval(interval)
