@@ -12,10 +12,12 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from accounts import audit
 from accounts.forms import TokenForm
 from accounts.models import ApiToken, AuditEntry, User
+from common.moments import moment
 
 
 class NamedTimes:
@@ -84,12 +86,13 @@ class UserAdmin(Acting, NamedTimes, DjangoUserAdmin):
 class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
     """Tokens are made, renamed and deleted, which revokes them. Their secret is shown once."""
 
-    list_display = ("name", "key", "user", "scope_list", "created_at", "last_used_at", "expires_at")
+    show_facets = admin.ShowFacets.NEVER
+    list_display = ("name", "key", "user", "scope_list", "created", "last_used", "expires")
     list_select_related = ("user",)
     list_filter = ("user",)
     search_fields = ("name", "key_id", "user__username")
     fields = ("user", "name", "scopes", "expires_at")
-    shown_later = ("key", "user", "scope_list", "created_at", "last_used_at", "expires_at")
+    shown_later = ("key", "user", "scope_list", "created", "last_used", "expires")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Superusers see everybody's tokens, others their own."""
@@ -156,17 +159,33 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
     def scope_list(self, token: ApiToken) -> str:
         return ", ".join(token.scopes)
 
+    @admin.display(description="Made", ordering="created_at")
+    def created(self, token: ApiToken) -> SafeString:
+        return moment(token.created_at)
+
+    @admin.display(description="Last used", ordering="last_used_at")
+    def last_used(self, token: ApiToken) -> SafeString | str:
+        return moment(token.last_used_at) if token.last_used_at else "never"
+
+    @admin.display(description="Expires", ordering="expires_at")
+    def expires(self, token: ApiToken) -> SafeString | str:
+        return moment(token.expires_at) if token.expires_at else "never"
+
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(admin.ModelAdmin):
     """What was done, to read and to filter; nobody writes here."""
 
     show_facets = admin.ShowFacets.NEVER
-    list_display = ("at", "actor_name", "action", "object_type", "object_id", "ip")
+    list_display = ("when", "actor_name", "action", "object_type", "object_id", "ip")
     list_filter = ("action", "at")
     search_fields = ("actor_name", "object_id", "request_id")
-    fields = ("at", "actor_name", "action", "object_type", "object_id", "details", "ip", "request_id")
+    fields = ("when", "actor_name", "action", "object_type", "object_id", "details", "ip", "request_id")
     readonly_fields = fields
+
+    @admin.display(description="When", ordering="at")
+    def when(self, entry: AuditEntry) -> SafeString:
+        return moment(entry.at)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

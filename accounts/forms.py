@@ -69,6 +69,7 @@ class OwnTokenForm(TokenForm):
         super().__init__(data)
         self.asker = asker
         held = scopes_of(asker, None)
+        self.fields["expires_at"].help_text = "In UTC. Empty: it does not expire."
         self.fields["scopes"].choices = [choice for choice in Scope.choices if choice[0] in held]  # type: ignore[attr-defined]
 
     class Meta:

@@ -19,6 +19,7 @@ class SwaggerPage(SpectacularSwaggerSplitView):
 
     url_name = "schema"
     url_self = None
+    title = "Try the API · OData Backend"
 
 
 @method_decorator(csp_update(RELAXED), name="dispatch")
@@ -26,3 +27,4 @@ class RedocPage(SpectacularRedocView):
     """`/api/redoc/`: the same, to read."""
 
     url_name = "schema"
+    title = "The API · OData Backend"

@@ -408,13 +408,15 @@ def _options(import_: Import) -> list[tuple[str, str]]:
     found = [
         ("What it may do", import_.get_mode_display()),
         ("Bad rows", import_.get_on_error_display()),
-        ("Rejects allowed", import_.max_rejects),
+        ("Rejects allowed", MaxRejects.parse(import_.max_rejects).words("rows") or "No limit"),
         ("A sku that is there twice", import_.get_duplicates_display()),
         ("Empty cells", import_.get_empty_cells_display()),
         ("Checked first", "Yes" if import_.check_first else "No"),
     ]
     if import_.mode == Import.Mode.SYNC:
-        found.append(("May deactivate", import_.max_deactivated))
+        found.append(
+            ("May deactivate", MaxRejects.parse(import_.max_deactivated).words("active products") or "No limit")
+        )
     return found
 
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from common.moments import moment
 from products.admin.paginator import EstimatingPaginator
 from products.importing.merger import last_change
 from products.models import ProductChange
@@ -28,7 +29,7 @@ NEWEST = 10_000
 class ProductChangeAdmin(ProductChangeAdminBase):
     """The newest changes of the catalogue. Older ones are on the pages of their products and imports."""
 
-    list_display = ("product", "action", "version", "changed_at", "source")
+    list_display = ("product", "action", "version", "changed", "source")
     list_display_links = None
     list_per_page = 50
     ordering = ("-id",)
@@ -55,6 +56,10 @@ class ProductChangeAdmin(ProductChangeAdminBase):
             return change.sku
         url = reverse("admin:products_product_change", args=[change.product_id])
         return format_html('<a href="{}">{}</a>', url, change.sku)
+
+    @admin.display(description="Changed")
+    def changed(self, change: ProductChange) -> SafeString:
+        return moment(change.changed_at)
 
     @admin.display(description="Came from")
     def source(self, change: ProductChange) -> SafeString | str:

@@ -51,10 +51,12 @@ def duration(value: timedelta | float | None) -> str:
 
 @register.filter
 def took(import_: Import) -> timedelta | None:
-    """How long an import ran, or has been running for; None before it starts."""
+    """How long an import ran, or has been running for; None before it starts. A check that waits for a decision
+    does not run."""
     if import_.started_at is None:
         return None
-    return (import_.finished_at or timezone.now()) - import_.started_at
+    ended_at = import_.checked_at if import_.phase == "checked" else import_.finished_at
+    return (ended_at or timezone.now()) - import_.started_at
 
 
 @register.filter

@@ -15,6 +15,7 @@ from products import import_page
 from products.change_pages import CHANGES_A_PAGE, difference
 from products.importing import report
 from products.models import Import, Product, ReportedRow
+from products.templatetags.figures import took
 from products.tests.importing.imports import csv, imported, numbered, read, received, run
 from products.tests.test_views import make_import, make_user, signed_in
 
@@ -218,6 +219,33 @@ def test_it_says_that_a_file_is_not_kept_any_more(client: Client, alice: User) -
     import_ = make_import(alice, state="SUCCESS", phase="finished")
 
     assert "not kept any more" in post(client, import_, "read-again")
+
+
+def test_it_says_what_is_left_of_an_import_whose_file_was_removed(client: Client, alice: User) -> None:
+    removed = {"state": "SUCCESS", "phase": "finished", "cleared_at": timezone.now()}
+
+    assert "The file is not kept any more." in page_of(client, make_import(alice, **removed))
+    assert "The file and its lists of rows are not kept any more." in page_of(
+        client, make_import(alice, **removed, rows_rejected=2)
+    )
+
+
+def test_it_leads_on_from_a_file_that_failed(client: Client, alice: User) -> None:
+    failed = {"state": "FAILURE", "phase": "finished", "mode": "update"}
+
+    unreadable = page_of(client, make_import(alice, **failed, error_code="not_text"))
+    bad = page_of(client, make_import(alice, **failed, error_code="too_many_rejects", max_rejects="5%"))
+
+    assert re.search(r'href="/imports/new/\?mode=update[^"]*">Upload another file', unreadable)
+    assert re.search(r'href="/imports/new/\?mode=update[^"]*max_rejects=5%25[^"]*">upload it again', bad)
+    assert "5 % of the rows" in bad
+
+
+def test_a_check_does_not_go_on_while_it_waits_to_be_decided() -> None:
+    began = timezone.now() - timedelta(hours=2)
+    waiting = Import(phase="checked", started_at=began, checked_at=began + timedelta(seconds=3))
+
+    assert took(waiting) == timedelta(seconds=3)
 
 
 def test_it_offers_the_other_sheets_of_a_workbook(client: Client, alice: User) -> None:

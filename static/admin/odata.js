@@ -4,6 +4,11 @@ import { localTimes } from "../products/times.js";
 
 localTimes(document);
 
+// Django names the hints of its filters by a label that their element may not have.
+addEventListener("load", () => setTimeout(() => {
+  for (const hint of document.querySelectorAll(".help-tooltip[aria-label]")) hint.setAttribute("role", "img");
+}));
+
 const button = document.getElementById("menu-button");
 const menu = document.getElementById("sidebar");
 if (button && menu) {

@@ -309,3 +309,14 @@ def no_sideways_scrolling(page: Page) -> None:
     """The page fits its window; what is wider scrolls in a box of its own."""
     too_wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert too_wide <= 0, f"{page.url} is {too_wide} px too wide"
+
+
+def heading_in_sight(page: Page) -> None:
+    """Nothing lies over the page's heading."""
+    over = page.evaluate("""() => {
+        const heading = document.querySelector("h1");
+        const { left, bottom } = heading.getBoundingClientRect();
+        const found = document.elementFromPoint(left + 4, bottom - 3);
+        return heading.contains(found) ? null : found?.outerHTML.slice(0, 200);
+    }""")
+    assert over is None, f"{page.url}: over its heading lies {over}"

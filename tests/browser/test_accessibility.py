@@ -10,7 +10,15 @@ from accounts.devices import Authenticator
 from accounts.models import User
 from products import catalogue
 from products.models import Product
-from tests.browser.conftest import PASSWORD, Complaints, Service, no_serious_findings, no_sideways_scrolling, sign_in
+from tests.browser.conftest import (
+    PASSWORD,
+    Complaints,
+    Service,
+    heading_in_sight,
+    no_serious_findings,
+    no_sideways_scrolling,
+    sign_in,
+)
 from tests.browser.test_import_page import make_import
 from tests.browser.test_webhooks import make_attempt
 
@@ -35,6 +43,8 @@ PAGES = [
     "/admin/webhooks/delivery/",
     "/admin/webhooks/delivery/{delivery}/change/",
     "/admin/accounts/user/",
+    "/admin/accounts/user/{person}/change/",
+    "/admin/doctor/",
     "/admin/accounts/apitoken/",
     "/admin/accounts/auditentry/",
     "/account/tokens/",
@@ -55,6 +65,7 @@ def test_no_page_shuts_anybody_out(
     attempt = make_attempt()
     ids = {
         "import": import_.pk,
+        "person": ada.pk,
         "product": product.pk,
         "endpoint": attempt.endpoint_id,
         "delivery": attempt.delivery_id,
@@ -69,6 +80,7 @@ def test_no_page_shuts_anybody_out(
         page.goto(path.format(**ids))
         no_serious_findings(page)
         no_sideways_scrolling(page)
+        heading_in_sight(page)
         assert complaints == [], path
 
 

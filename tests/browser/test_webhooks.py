@@ -138,8 +138,8 @@ def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, se
 
         tab.goto(f"/admin/webhooks/webhookendpoint/{WebhookEndpoint.objects.get().pk}/change/")
         now = timezone.now()
-        tab.get_by_label("Since (UTC)").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")
-        tab.get_by_label("Until (UTC)").fill(f"{now + timedelta(minutes=2):%Y-%m-%dT%H:%M}")
+        tab.get_by_label("Since (your time)").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")
+        tab.get_by_label("Until (your time)").fill(f"{now + timedelta(minutes=2):%Y-%m-%dT%H:%M}")
         tab.locator("select[name=state]").select_option("all")
         tab.get_by_role("button", name="Deliver again").click()
         expect(tab.locator(".messagelist")).to_contain_text("2 deliveries are made again.")

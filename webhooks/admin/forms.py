@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from common.errors import InvalidInputError
 from webhooks import endpoints
@@ -24,6 +25,13 @@ def bounded(name: str, help_text: str) -> forms.IntegerField:
     return forms.IntegerField(min_value=least, max_value=most, initial=initial, help_text=help_text)
 
 
+def in_words(sentence: str) -> SafeString:
+    """A sentence of the docs, with its `names` as a page shows names."""
+    pieces = sentence.split("`")
+    shape = "".join("<code>{}</code>" if place % 2 else "{}" for place in range(len(pieces)))
+    return format_html(shape, *pieces)
+
+
 class EndpointForm(FormBase):
     url = forms.CharField(
         label="URL",
@@ -33,7 +41,7 @@ class EndpointForm(FormBase):
     )
     event_types = forms.MultipleChoiceField(
         choices=[
-            (each.name, format_html("<strong>{}</strong> {}", each.name, each.sentence))
+            (each.name, format_html("<strong>{}</strong> {}", each.name, in_words(each.sentence)))
             for each in EVENT_TYPES.values()
         ],
         initial=endpoints.default_event_types,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from common.moments import moment
 from webhooks.models import Attempt, Delivery
+
+__all__ = ["answer", "attempt", "backlog", "milliseconds", "moment", "share", "span", "state", "timings"]
 
 LOOKS = {
     "ok": "SUCCESS",
@@ -51,13 +53,6 @@ def backlog(health: Any) -> str:
     """How many deliveries wait, and how long they take at the endpoint's rate."""
     waiting, takes = health["backlog"], span(health["drain_seconds"])
     return f"{waiting:,}, takes {takes}" if waiting and takes else f"{waiting:,}"
-
-
-def moment(when: datetime | None) -> SafeString:
-    """A time that the browser shows in its reader's own zone (static/products/times.js)."""
-    if when is None:
-        return SafeString("–")
-    return format_html('<time datetime="{}">{} UTC</time>', when.isoformat(), f"{when:%Y-%m-%d %H:%M:%S}")
 
 
 def answer(status: int | None, error: str) -> str:
