@@ -102,11 +102,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
             found = Delivery.objects.visible_to(request.user).filter(pk__in=wanted["ids"])
         elif "endpoint" in wanted and "since" in wanted:
             endpoint = visible_endpoint(request, wanted["endpoint"])
-            found = Delivery.objects.filter(endpoint_id=endpoint.pk, id__gte=first_uuid7(wanted["since"]))
-            if "until" in wanted:
-                found = found.filter(id__lt=first_uuid7(wanted["until"]))
-            if wanted["state"] != "all":
-                found = found.filter(state=wanted["state"])
+            found = deliveries.of_period(endpoint, wanted["since"], wanted.get("until"), wanted["state"])
         else:
             raise InvalidInputError("Name deliveries by `ids`, or an `endpoint` and `since` when.", code="incomplete")
         return Response({"redelivered": deliveries.redeliver_many(found)}, status=202)
