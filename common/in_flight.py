@@ -2,7 +2,9 @@
 
 The web server has more threads (WEB_THREADS) than there are places to work in, so that it can answer those who wait
 for one, and those who ask how it is. Requests and files have places of their own (WEB_MAX_IN_FLIGHT each): files come
-in and go out as slowly as the client's line is, and must not keep all others waiting.
+in and go out as slowly as the client's line is, and must not keep all others waiting. So do small bodies, such as JSON
+and forms, which are read, in places of their own too, before their request begins: whoever sends one byte of a form and
+then nothing keeps others from writing at worst, and nobody from reading.
 
 Of requests that are quick, only AT_ONCE are worked on together. Python's threads take turns at one lock, and many that
 want it cost a third of the processor in hand-overs (docs/performance.md). Where nothing gets done for STALL seconds,
@@ -21,10 +23,11 @@ from collections.abc import Callable
 from functools import partial
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
 
 from common.errors import UnavailableError
+from common.explain import SERVER_ERROR, explain
 from common.problems import problem_response
 
 PATIENCE = 2.0
@@ -70,9 +73,9 @@ class Places:
                 return self._round
             if self._stuck:
                 return 0
+            self._watch()
             turn = Turn()
             self._line.append(turn)
-            self._watch()
         if turn.came.acquire(timeout=patience):
             return turn.place
         with self._lock:
@@ -106,8 +109,9 @@ class Places:
         if not self._watched.is_set():
             self._watched.set()
         if self._watcher is None:
-            self._watcher = threading.Thread(target=self._begin_rounds, name="in-flight", daemon=True)
-            self._watcher.start()
+            watcher = threading.Thread(target=self._begin_rounds, name="in-flight", daemon=True)
+            watcher.start()  # or there is no more room for a thread: the next who waits tries again
+            self._watcher = watcher
 
     def _begin_rounds(self) -> None:
         while True:
@@ -142,16 +146,39 @@ class InFlightMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
-        # Never more than half of the threads in all: the others are for those who wait.
+        # Never all of the threads, even if each place is taken: the others are for those who wait.
         most = max(1, min(settings.WEB_MAX_IN_FLIGHT, settings.WEB_THREADS // 4))
-        self.requests, self.files = Places(most, min(AT_ONCE, most)), Places(most)
+        self.requests, self.files, self.bodies = Places(most, min(AT_ONCE, most)), Places(most), Places(most)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path in ALWAYS:
             return self.get_response(request)
-        sends_file = request.content_type not in SMALL_BODIES
-        places = self.files if sends_file else self.requests
-        place = places.take(PATIENCE)
+        if request.content_type not in SMALL_BODIES:
+            return self._answer(request, self.files)
+        if not 0 < _length(request) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return self._answer(request, self.requests)  # nothing to read, or to be refused before it is
+        place = self.bodies.take(PATIENCE)
+        if not place:
+            return _refuse(request, of_files=False)
+        try:
+            request.body  # noqa: B018 - Django keeps what it has read
+        except BaseException as error:
+            self.bodies.give_back(place)
+            if isinstance(error, UnreadablePostError):
+                return problem_response(request, explain(error) or SERVER_ERROR)
+            raise
+        # With its place, until the request has one: no more bodies than there are places lie in memory.
+        return self._answer(request, self.requests, then=partial(self.bodies.give_back, place))
+
+    def _answer(
+        self, request: HttpRequest, places: Places, then: Callable[[], None] = lambda: None
+    ) -> HttpResponseBase:
+        """`then` is called when the request has a place, or has got none."""
+        try:
+            place = places.take(PATIENCE)
+        finally:
+            then()
+        sends_file = places is self.files
         if not place:
             return _refuse(request, of_files=sends_file)
         try:
@@ -169,6 +196,14 @@ class InFlightMiddleware:
         closers = response._resource_closers  # type: ignore[attr-defined]  # as Django does
         closers.append(partial(self.files.give_back, place))
         return response
+
+
+def _length(request: HttpRequest) -> int:
+    """Of the body, in bytes, as the request says it; 0 where it does not, for then nothing is read of it."""
+    if request.META.get("HTTP_TRANSFER_ENCODING"):
+        return 0
+    text = request.META.get("CONTENT_LENGTH") or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _refuse(request: HttpRequest, *, of_files: bool) -> HttpResponseBase:

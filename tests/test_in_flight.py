@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -136,6 +137,30 @@ def test_where_requests_are_stuck_others_are_refused_at_once_and_health_is_told(
 
         assert [each.result().status_code for each in stuck] == [200] * PLACES
         assert ask(server, "/api/v1/imports/").status_code == 200
+
+
+def test_bodies_that_never_come_keep_nobody_from_reading(server: WebServer) -> None:
+    """The CSRF cookie of the form is any: it is looked for in the body, by strangers too."""
+    head = server.request(
+        "POST",
+        "/login/",
+        f"Cookie: csrftoken={'a' * 32}",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Length: 100",
+    )
+    with ExitStack() as lines:
+        for _ in range(PLACES + 1):
+            lines.enter_context(server.connect()).sendall(head + b"user")
+        writing = {"json": {"sku": "A", "name": "Anna"}, "headers": {"Authorization": f"Bearer {server.token}"}}
+        url = f"http://127.0.0.1:{server.port}/api/v1/products/"
+        wait_until(lambda: requests.post(url, timeout=60, **writing).status_code == 503, "they are stuck")
+
+        for _ in range(3):
+            answer = ask(server, "/api/v1/imports/")
+            assert answer.status_code == 200
+            assert answer.elapsed.total_seconds() < PATIENCE / 2
+
+    wait_until(lambda: requests.post(url, timeout=60, **writing).status_code != 503, "one can write again")
 
 
 def waiting_for_a_lock() -> int:

@@ -13,7 +13,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from common.ids import uuid7
+from common.errors import ConflictError
+from common.ids import first_uuid7, uuid7
 from webhooks import outbox
 from webhooks.claims import Claimed
 from webhooks.dispatcher import attempt
@@ -31,7 +32,11 @@ CHUNK = 5_000
 
 def redeliver(delivery: Delivery) -> Delivery:
     """Have a delivery made again from its first attempt on, with the same `webhook-id` and a new time; returns it as
-    it is then. One that is just being made is left alone."""
+    it is then. One that is just being made is left alone. Raises ConflictError where its endpoint is gone."""
+    if not WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).exists():
+        raise ConflictError(
+            "The endpoint of this delivery was removed: there is nobody to deliver it to.", code="endpoint_removed"
+        )
     redeliver_many(Delivery.objects.filter(pk=delivery.pk))
     return Delivery.objects.get(pk=delivery.pk)
 
@@ -39,10 +44,11 @@ def redeliver(delivery: Delivery) -> Delivery:
 def redeliver_many(found: QuerySet[Delivery]) -> int:
     """Have all of these made again, however many; returns how many that are. They go at their endpoints' rates.
 
-    What is older than WEBHOOK_RETENTION_DAYS has nothing left to say.
+    What is older than WEBHOOK_RETENTION_DAYS has nothing left to say, and an endpoint that was removed hears nothing.
     """
     oldest = first_id_of((datetime.now(UTC) - timedelta(days=settings.WEBHOOK_RETENTION_DAYS)).date())
-    rows = found.filter(id__gte=oldest).order_by("id").values_list("id", "endpoint_id")
+    there = WebhookEndpoint.objects.order_by().values("pk")
+    rows = found.filter(id__gte=oldest, endpoint_id__in=there).order_by("id").values_list("id", "endpoint_id")
     total, last = 0, None
     while True:
         chunk = list((rows.filter(id__gt=last) if last else rows)[:CHUNK])
@@ -50,6 +56,17 @@ def redeliver_many(found: QuerySet[Delivery]) -> int:
             return total
         last = chunk[-1][0]
         total += _ask_again([row[0] for row in chunk], {row[1] for row in chunk})
+
+
+def of_period(
+    endpoint: WebhookEndpoint, since: datetime, until: datetime | None = None, state: str = Delivery.State.FAILED
+) -> QuerySet[Delivery]:
+    """What an endpoint was told of since a time, and before another, in one state or in `all`. Tests are left out: they
+    tell of examples."""
+    found = Delivery.objects.filter(endpoint_id=endpoint.pk, id__gte=first_uuid7(since)).exclude(trigger=Trigger.TEST)
+    if until is not None:
+        found = found.filter(id__lt=first_uuid7(until))
+    return found if state == "all" else found.filter(state=state)
 
 
 @transaction.atomic

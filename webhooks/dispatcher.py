@@ -71,13 +71,17 @@ class Dispatcher:
         self._made: asyncio.Queue[Made] = asyncio.Queue()
         self._freed = asyncio.Event()
         self._targets = Targets()
-        # Django's connections belong to a thread.
+        self._in_trouble = 0
+        """Endpoints of which people are just being told."""
+        # Django's connections belong to a thread. Mail servers have one of their own: they may take long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="webhooks")
+        self._mailing = ThreadPoolExecutor(1, thread_name_prefix="webhooks-mail")
 
     async def run(self) -> None:
         """Raises psycopg.OperationalError where the database has gone."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._close_thread)
+            for thread in (self._thread, self._mailing):
+                stack.push_async_callback(_close, thread)
             self._claims = await stack.enter_async_context(await connect())
             if not await self._has_work():
                 return
@@ -86,7 +90,7 @@ class Dispatcher:
             # A failure of either ends the group, and with it what is on its way.
             try:
                 async with asyncio.TaskGroup() as group:
-                    writer = group.create_task(self._write_results())
+                    writer = group.create_task(self._write_results(group))
                     await self._claim_all(group)
                     while self._in_hand:
                         self._freed.clear()
@@ -108,7 +112,8 @@ class Dispatcher:
             if claimed:
                 worked = looked
                 await self._send_all(group, claimed)
-            if self._is_to_stop() or (not self._in_hand and looked - worked > LINGER_SECONDS):
+            idle = not (self._in_hand or self._in_trouble)
+            if self._is_to_stop() or (idle and looked - worked > LINGER_SECONDS):
                 return
             await self._pause(looked)
             if self._is_to_stop():
@@ -138,7 +143,7 @@ class Dispatcher:
         await asyncio.sleep(max(0.0, looked + LEAST_PAUSE - time.monotonic()))
 
     async def _send_all(self, group: asyncio.TaskGroup, claimed: list[Claimed]) -> None:
-        targets = await self._in_thread(self._targets.known, {each.endpoint_id for each in claimed})
+        targets = await _in(self._thread, self._targets.known, {each.endpoint_id for each in claimed})
         bodies = await claims.bodies(self._claims, {each.event_id for each in claimed})
         for each in claimed:
             if each.endpoint_id in targets:  # or it was just removed, and its deliveries with it
@@ -150,7 +155,7 @@ class Dispatcher:
         self.attempts += 1
         self._made.put_nowait(made)
 
-    async def _write_results(self) -> None:
+    async def _write_results(self, group: asyncio.TaskGroup) -> None:
         while True:
             batch = [await self._made.get()]
             await asyncio.sleep(GATHER_SECONDS)
@@ -159,15 +164,23 @@ class Dispatcher:
             troubles = await results.write(self._results, batch)
             self._in_hand -= len(batch)
             self._freed.set()
+            self._in_trouble += len(troubles)
             for trouble in troubles:
-                await self._in_thread(switching.handle, trouble)
+                group.create_task(self._handle(trouble))
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+    async def _handle(self, trouble: results.Trouble) -> None:
+        """Beside the results, which must be written before their claims run out, whatever a mail server does."""
+        await _in(self._mailing, switching.handle, trouble)
+        self._in_trouble -= 1
 
-    async def _close_thread(self) -> None:
-        await self._in_thread(lambda: django_connection.close())  # the thread's own, not ours
-        self._thread.shutdown()
+
+async def _in(thread: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
+
+
+async def _close(thread: ThreadPoolExecutor) -> None:
+    await _in(thread, lambda: django_connection.close())  # the thread's own, not ours
+    thread.shutdown()
 
 
 async def connect() -> claims.Rows:

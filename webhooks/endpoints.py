@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts import audit
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, NotFoundError
 from webhooks import deliveries, egress, keys, secrets
 from webhooks.event_types import EVENT_TYPES
 from webhooks.models import SignatureKind, WebhookEndpoint
@@ -29,6 +29,8 @@ LONGEST_DELAY = 7 * 24 * 3600
 
 PLAIN = ("description", "adaptive_rate", "ordered")
 MASK = "••••"
+UNREADABLE = "(unreadable)"
+"""Stands for the names of headers that no key in WEBHOOK_SECRET_KEYS decrypts. No header can be called so."""
 
 
 def default_event_types() -> list[str]:
@@ -56,9 +58,9 @@ def update(
     endpoint: WebhookEndpoint, fields: Mapping[str, Any], *, actor: User | None
 ) -> tuple[WebhookEndpoint, str | None]:
     """Give an endpoint these values; returns it with a new `v1` secret if it had none and signs by it now.
-    Raises InvalidInputError that names all bad fields."""
+    Raises InvalidInputError that names all bad fields, and NotFoundError."""
     values = checked(fields)
-    endpoint = WebhookEndpoint.objects.select_for_update().get(pk=endpoint.pk)
+    endpoint = _locked(endpoint)
     if "enabled" in values and values["enabled"] != endpoint.enabled:
         values |= {"disabled_at": None if values["enabled"] else Now(), "disabled_reason": ""}
         if values["enabled"]:
@@ -73,7 +75,8 @@ def update(
 @transaction.atomic
 def rotate(endpoint: WebhookEndpoint, overlap: timedelta, *, actor: User | None) -> str | None:
     """New keys in place of the present ones, which sign as well for the time of `overlap`; returns the `v1` secret
-    among them. Raises what `keys.rotate` raises."""
+    among them. Raises NotFoundError, and what `keys.rotate` raises."""
+    _locked(endpoint)
     issued = keys.rotate(endpoint, overlap)
     audit.record(actor, "webhook.secret_rotated", endpoint, {"url": endpoint.url, "overlap": str(overlap)})
     return secret_in(issued)
@@ -86,19 +89,33 @@ def secret_in(issued: list[keys.IssuedKey]) -> str | None:
 
 @transaction.atomic
 def delete(endpoint: WebhookEndpoint, *, actor: User | None) -> None:
-    """Remove an endpoint, its secrets with it. What it was still to be told is discarded; its log stays."""
+    """Remove an endpoint, its secrets with it. What it was still to be told is discarded; its log stays.
+    Raises NotFoundError."""
+    _locked(endpoint)
     deliveries.discard(endpoint)
     audit.record(actor, "webhook.deleted", endpoint, {"url": endpoint.url})
     endpoint.delete()
 
 
+def _locked(endpoint: WebhookEndpoint) -> WebhookEndpoint:
+    """The endpoint as it is by now. Nobody else changes or removes it until the transaction ends; whoever wants its
+    `EndpointState` as well takes that afterwards. Raises NotFoundError."""
+    found = WebhookEndpoint.objects.select_for_update(no_key=True).filter(pk=endpoint.pk).first()
+    if found is None:
+        raise NotFoundError("This webhook endpoint has just been removed.")
+    return found
+
+
 def masked_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
     """The names of the endpoint's own request headers; their values are nobody's business."""
-    return dict.fromkeys(own_headers(endpoint), MASK)
+    try:
+        return dict.fromkeys(own_headers(endpoint), MASK)
+    except secrets.UnreadableSecretError:
+        return {UNREADABLE: MASK}
 
 
 def own_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
-    """The endpoint's own request headers, as they are sent."""
+    """The endpoint's own request headers, as they are sent. Raises UnreadableSecretError."""
     if not endpoint.sealed_headers:
         return {}
     headers: dict[str, str] = json.loads(secrets.unseal(endpoint.sealed_headers))

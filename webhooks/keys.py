@@ -14,7 +14,7 @@ from django.db.models.functions import Least, Now
 
 from common.errors import ConflictError, InvalidInputError
 from webhooks.models import EndpointSecret, SignatureKind, WebhookEndpoint
-from webhooks.secrets import seal, unseal
+from webhooks.secrets import UnreadableSecretError, seal, unseal
 from webhooks.signing import Ed25519Key, HmacKey, InvalidSecretError, SigningKey, check_strength, parse_key
 
 DEFAULT_OVERLAP = timedelta(hours=24)
@@ -39,21 +39,29 @@ def current_keys(endpoint: WebhookEndpoint) -> list[SigningKey]:
 
 
 def keys_by_endpoint(endpoints: Sequence[WebhookEndpoint]) -> dict[UUID, list[SigningKey]]:
-    """`current_keys` of many endpoints, by their ids, in one query. Raises UnreadableSecretError."""
+    """`current_keys` of many endpoints, by their ids, in one query. An old key that can't be read signs no more.
+    Raises UnreadableSecretError for a present one."""
     kinds = {endpoint.pk: endpoint.signatures for endpoint in endpoints}
     alive = EndpointSecret.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), endpoint__in=kinds)
     signing = [row for row in alive if row.kind in kinds[row.endpoint_id]]
     signing.sort(key=lambda row: (row.expires_at is not None, kinds[row.endpoint_id].index(row.kind), -row.pk))
     found: dict[UUID, list[SigningKey]] = {pk: [] for pk in kinds}
     for row in signing:
-        found[row.endpoint_id].append(_parsed(row.sealed))
+        try:
+            found[row.endpoint_id].append(_parsed(row.sealed))
+        except UnreadableSecretError:
+            if row.expires_at is None:
+                raise
     return found
 
 
 def public_key(endpoint: WebhookEndpoint) -> str | None:
-    """The present `whpk_..` of an endpoint, which is no secret; None where it has no ed25519 key."""
+    """The present `whpk_..` of an endpoint, which is no secret; None where it has no ed25519 key that can be read."""
     row = endpoint.secrets.filter(kind=SignatureKind.V1A, expires_at=None).first()
-    key = _parsed(row.sealed) if row else None
+    try:
+        key = _parsed(row.sealed) if row else None
+    except UnreadableSecretError:
+        return None
     return key.public() if isinstance(key, Ed25519Key) else None
 
 

@@ -103,15 +103,16 @@ def _mail(endpoint: WebhookEndpoint, subject: str, text: str, trouble: Trouble) 
         link=link_to(endpoint.pk),
     )
     try:
-        send_mail(f"{subject}: {endpoint}".replace("\n", " ")[:200], body, None, to)
+        send_mail(" ".join(f"{subject}: {endpoint}".split())[:200], body, None, to)
     except Exception as error:  # whatever a mail server may do to us, deliveries go on
         logger.error("webhook_mail_not_sent: %s", error, extra={"endpoint_id": str(endpoint.pk)})
 
 
 def recipients(endpoint: WebhookEndpoint) -> list[str]:
-    """Who made the endpoint, and those who watch over all of them."""
-    maker = [endpoint.created_by.email] if endpoint.created_by and endpoint.created_by.email else []
-    return list(dict.fromkeys([*maker, *settings.WEBHOOK_ALERT_EMAILS]))
+    """Who made the endpoint, if they are still with us, and those who watch over all of them."""
+    maker = endpoint.created_by
+    its_own = [maker.email] if maker and maker.is_active and maker.email else []
+    return list(dict.fromkeys([*its_own, *settings.WEBHOOK_ALERT_EMAILS]))
 
 
 def link_to(endpoint_id: uuid.UUID) -> str:

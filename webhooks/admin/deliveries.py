@@ -170,5 +170,6 @@ def row_of(delivery: Delivery, names: dict[UUID, str]) -> dict[str, Any]:
 def said(wanted: int, count: int) -> str:
     if not wanted:
         return "Nothing was chosen: tick the deliveries that are to be made again."
-    left = f" {wanted - count} are just being made, or are too old." if count < wanted else ""
+    why = "are just being made, are too old, or have no endpoint any more"
+    left = f" {wanted - count} {why}." if count < wanted else ""
     return f"{count:,} {'delivery is' if count == 1 else 'deliveries are'} made again.{left}"

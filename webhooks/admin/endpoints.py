@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
@@ -19,7 +20,6 @@ from django.utils.safestring import SafeString
 
 from accounts.access import person
 from common.errors import InvalidInputError, ServiceError
-from common.ids import first_uuid7
 from webhooks import deliveries, endpoints, keys, statistics
 from webhooks.admin import shown
 from webhooks.admin.forms import EndpointForm
@@ -230,7 +230,8 @@ class WebhookEndpointAdmin(EndpointAdminBase):
     def pause(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
         endpoints.update(endpoint, {"enabled": False}, actor=person(request))
         self.log_change(request, endpoint, "Paused it.")
-        self.message_user(request, "Paused. What there is to deliver waits, for 30 days at most.")
+        days = settings.WEBHOOK_RETENTION_DAYS
+        self.message_user(request, f"Paused. What there is to deliver waits, for {days} days at most.")
 
     def resume(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
         endpoints.update(endpoint, {"enabled": True}, actor=person(request))
@@ -241,12 +242,8 @@ class WebhookEndpointAdmin(EndpointAdminBase):
         since, until = (moment_of(request.POST.get(name, ""), name) for name in ("since", "until"))
         if since is None:
             raise InvalidInputError("Say since when deliveries are to be made again.", code="incomplete")
-        found = Delivery.objects.filter(endpoint_id=endpoint.pk, id__gte=first_uuid7(since))
-        if until:
-            found = found.filter(id__lt=first_uuid7(until))
-        if request.POST.get("state") != "all":
-            found = found.filter(state=Delivery.State.FAILED)
-        count = deliveries.redeliver_many(found)
+        state = "all" if request.POST.get("state") == "all" else Delivery.State.FAILED
+        count = deliveries.redeliver_many(deliveries.of_period(endpoint, since, until, state))
         self.log_change(request, endpoint, f"Asked for {count} deliveries again.")
         self.message_user(
             request, "1 delivery is made again." if count == 1 else f"{count:,} deliveries are made again."

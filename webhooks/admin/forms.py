@@ -12,6 +12,7 @@ from common.errors import InvalidInputError
 from webhooks import endpoints
 from webhooks.event_types import EVENT_TYPES
 from webhooks.models import SignatureKind, WebhookEndpoint
+from webhooks.secrets import UnreadableSecretError
 
 if TYPE_CHECKING:
     FormBase = forms.ModelForm[WebhookEndpoint]
@@ -101,12 +102,19 @@ class EndpointForm(FormBase):
             raise forms.ValidationError("Whole numbers of seconds with commas in between: “5, 300, 1800”.") from None
 
     def clean_headers(self) -> dict[str, str]:
-        kept = endpoints.own_headers(self.instance)
+        try:
+            kept = endpoints.own_headers(self.instance)
+        except UnreadableSecretError:
+            kept = {}
         headers = {}
         for line in filter(str.strip, self.cleaned_data["headers"].splitlines()):
             name, colon, value = (part.strip() for part in line.partition(":"))
             if not colon or not name:
                 raise forms.ValidationError(f"“{line[:40]}” is no header: write “Name: value”.")
+            if name == endpoints.UNREADABLE:
+                raise forms.ValidationError(
+                    "No key in WEBHOOK_SECRET_KEYS decrypts the headers that there are: write them anew, or leave none."
+                )
             if value == endpoints.MASK and name not in kept:
                 raise forms.ValidationError(f"{name} has no value yet that could be kept: write it out.")
             headers[name] = kept[name] if value == endpoints.MASK else value

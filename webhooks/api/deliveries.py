@@ -98,15 +98,13 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     )
     def redeliver_many(self, request: Request) -> Response:
         wanted = read_fields(Redelivery, request)
+        found: QuerySet[Delivery]
         if "ids" in wanted:
             found = Delivery.objects.visible_to(request.user).filter(pk__in=wanted["ids"])
         else:
             endpoint = visible_endpoint(request, wanted["endpoint"])
-            found = Delivery.objects.filter(endpoint_id=endpoint.pk, id__gte=first_uuid7(wanted["since"]))
-            if "until" in wanted:
-                found = found.filter(id__lt=first_uuid7(wanted["until"]))
-            if (state := wanted.get("state", "failed")) != "all":
-                found = found.filter(state=state)
+            state = wanted.get("state", Delivery.State.FAILED)
+            found = deliveries.of_period(endpoint, wanted["since"], wanted.get("until"), state)
         return Response({"redelivered": deliveries.redeliver_many(found)}, status=202)
 
 

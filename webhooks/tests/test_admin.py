@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Permission
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import User
 from webhooks import deliveries, endpoints
@@ -75,6 +77,22 @@ def test_a_masked_header_is_kept_when_the_form_is_saved(admin_client: Client) ->
     endpoint.refresh_from_db()
     assert endpoint.description == "The shop"
     assert endpoints.own_headers(endpoint) == {"X-Key": "hush-hush", "X-More": "1"}
+
+
+def test_headers_that_no_key_decrypts_any_more_are_written_anew(admin_client: Client, settings: Settings) -> None:
+    with receiving() as receiver:
+        admin_client.post(f"{BASE}add/", form(receiver.url))
+        settings.WEBHOOK_SECRET_KEYS = [Fernet.generate_key().decode()]
+        endpoint = WebhookEndpoint.objects.get()
+        page = f"{BASE}{endpoint.pk}/change/"
+
+        assert "(unreadable)" in text(admin_client.get(page))
+        refused = text(admin_client.post(page, form(receiver.url, headers="(unreadable): ••••")))
+        assert "write them anew, or leave none" in refused
+        admin_client.post(page, form(receiver.url, headers="X-Key: hush"))
+
+    endpoint.refresh_from_db()
+    assert endpoints.own_headers(endpoint) == {"X-Key": "hush"}
 
 
 @pytest.mark.parametrize(

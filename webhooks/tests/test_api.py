@@ -9,12 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Permission
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import AuditEntry, User
 from accounts.tests.people import token_of
-from webhooks import outbox
+from common.errors import NotFoundError
+from webhooks import endpoints, keys, outbox, targets
 from webhooks.models import Attempt, Delivery, EndpointSecret, Event, WebhookEndpoint
 
 pytestmark = pytest.mark.django_db
@@ -146,6 +149,39 @@ def test_headers_are_sent_but_never_shown(client: APIClient) -> None:
     endpoint = WebhookEndpoint.objects.get()
     assert "canary" not in endpoint.sealed_headers
     assert "canary" not in client.get(ENDPOINTS).content.decode()
+
+
+def test_what_no_key_decrypts_any_more_is_said_so_and_can_be_given_anew(client: APIClient, settings: Settings) -> None:
+    document = made(client, headers={"Authorization": "Bearer hush"}, signatures=["v1", "v1a"])
+    settings.WEBHOOK_SECRET_KEYS = [Fernet.generate_key().decode()]
+    keys._parsed.cache_clear()  # as in another process
+
+    [listed] = client.get(ENDPOINTS).json()["results"]
+    assert listed["headers"] == {"(unreadable)": "••••"}
+    assert listed["public_key"] is None
+    rotated = client.post(address(document, "rotate"), {}, format="json").json()
+    assert rotated["secret"].startswith("whsec_")
+    assert rotated["public_key"].startswith("whpk_")
+    changed = client.patch(address(document), {"headers": {"X-Key": "hush"}}, format="json").json()
+    assert changed["headers"] == {"X-Key": "••••"}
+    assert targets.read_one(WebhookEndpoint.objects.get()).problem == ""
+
+
+@pytest.mark.parametrize("change", ["update", "rotate", "delete"])
+def test_what_somebody_else_has_just_removed_is_not_found(client: APIClient, change: str) -> None:
+    made(client)
+    endpoint = WebhookEndpoint.objects.get()
+    WebhookEndpoint.objects.all().delete()
+    calls: dict[str, Any] = {
+        "update": lambda: endpoints.update(endpoint, {"enabled": True}, actor=None),
+        "rotate": lambda: endpoints.rotate(endpoint, timedelta(0), actor=None),
+        "delete": lambda: endpoints.delete(endpoint, actor=None),
+    }
+
+    with pytest.raises(NotFoundError):
+        calls[change]()
+    told = AuditEntry.objects.filter(action__startswith="webhook.").values_list("action", flat=True)
+    assert list(told) == ["webhook.created"]
 
 
 def test_what_is_left_out_of_a_change_stays(client: APIClient) -> None:

@@ -8,7 +8,8 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from webhooks import deliveries, dispatcher, outbox
+from common.errors import ConflictError
+from webhooks import deliveries, dispatcher, endpoints, outbox
 from webhooks.models import Attempt, Delivery, EndpointState, Event, WebhookEndpoint
 from webhooks.partitions import first_id_of
 from webhooks.tests.receivers import endpoint_of, receiving
@@ -64,6 +65,30 @@ def test_those_of_others_and_of_another_time_are_left_alone() -> None:
         assert deliveries.redeliver_many(found.filter(id__gte=tomorrow)) == 0
         assert deliveries.redeliver_many(found) == 1
     assert [each.endpoint_id for each in Delivery.objects.filter(state="delivered")] == [other.pk]
+
+
+def test_what_an_endpoint_that_was_removed_was_told_is_not_made_again() -> None:
+    with receiving() as receiver:
+        endpoint = endpoint_of(receiver)
+        outbox.publish("ping", {})
+        Delivery.objects.update(state="delivered")
+        endpoints.delete(endpoint, actor=None)
+
+        assert deliveries.redeliver_many(Delivery.objects.all()) == 0
+        with pytest.raises(ConflictError, match="was removed"):
+            deliveries.redeliver(Delivery.objects.get())
+    assert Delivery.objects.get().state == "delivered"
+
+
+def test_a_test_is_not_among_what_failed_since_a_time() -> None:
+    with receiving(lambda got: (503, {}, 0.0)) as receiver:
+        endpoint = endpoint_of(receiver)
+        deliveries.send_test(endpoint, "product.deleted")
+        outbox.publish("ping", {})
+        Delivery.objects.update(state="failed")
+
+        found = deliveries.of_period(endpoint, datetime.now(UTC) - timedelta(hours=1))
+        assert [delivery.event_type for delivery in found] == ["ping"]
 
 
 def test_what_waits_is_discarded_and_what_was_delivered_stays() -> None:

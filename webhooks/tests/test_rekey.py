@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from accounts.models import IdempotentReply, User
 from common.tests.waiting import wait_until
 from webhooks.keys import current_keys, issue_keys, rotate
 from webhooks.management.commands import rekey_webhook_secrets
@@ -65,6 +66,15 @@ def test_everything_is_encrypted_with_the_first_key(
     assert unseal(WebhookEndpoint.objects.get(pk=many[0].pk).sealed_headers) == '{"authorization": "hunter2"}'
     assert WebhookEndpoint.objects.get(pk=many[1].pk).sealed_headers == ""
     assert rekey() == "9 secrets: 0 now encrypted with the first key, 9 were before, 0 can't be decrypted.\n"
+
+
+@pytest.mark.django_db
+def test_stored_answers_which_have_keys_of_their_own_are_left_alone(old: str) -> None:
+    endpoint()
+    ada = User.objects.create_user("ada")
+    IdempotentReply.objects.create(digest="0" * 64, user=ada, sealed="by a key that is in no ring")
+
+    assert rekey() == "2 secrets: 0 now encrypted with the first key, 2 were before, 0 can't be decrypted.\n"
 
 
 @pytest.mark.django_db

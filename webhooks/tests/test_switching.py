@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
 from django.db.models.functions import Now
 
 from accounts.models import User
 from webhooks import deliveries, dispatcher, outbox, switching
 from webhooks.models import Delivery, EndpointState, Event, WebhookEndpoint
 from webhooks.results import Trouble
-from webhooks.tests.receivers import endpoint_of, receiving
+from webhooks.tests.receivers import endpoint_of, receiving, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("local_receivers")]
 
@@ -135,6 +138,56 @@ def test_a_mail_server_that_is_down_holds_up_nothing(settings: Any, caplog: pyte
     endpoint.refresh_from_db()
     assert not endpoint.enabled
     assert "webhook_mail_not_sent" in caplog.text
+
+
+class SlowMail(BaseEmailBackend):
+    """A mail server that says nothing until it is let."""
+
+    asked, may_answer = threading.Event(), threading.Event()
+    subjects: ClassVar[list[str]] = []
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        self.asked.set()
+        assert self.may_answer.wait(20)
+        self.subjects.extend(str(each.subject) for each in email_messages)
+        return len(email_messages)
+
+
+def test_a_mail_server_that_is_slow_holds_up_no_delivery_and_loses_no_mail(settings: Any) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.SlowMail"
+    with receiving(lambda got: (503, {}, 0.0)) as failing, receiving() as works:
+        for number in range(3):
+            failing_for(endpoint_of(failing, description=f"Shop {number}"), 1.1)
+            failing.secret = ""  # each has its own
+        endpoint = endpoint_of(works, "import.started")
+        outbox.publish("ping", {})
+        thread = threading.Thread(target=dispatcher.run)
+        thread.start()
+        try:
+            assert SlowMail.asked.wait(20)
+            outbox.publish("import.started", {})
+            delivered = Delivery.objects.filter(endpoint_id=endpoint.pk, state="delivered")
+            wait_until(delivered.exists, "it is delivered, and that is written down", 5)
+            assert not SlowMail.subjects
+        finally:
+            SlowMail.may_answer.set()
+            thread.join()
+
+    assert sorted(SlowMail.subjects) == [f"Webhook endpoint fails: Shop {number}" for number in range(3)]
+
+
+def test_a_description_of_several_lines_is_one_line_of_a_subject(mailoutbox: list[EmailMessage]) -> None:
+    with receiving() as receiver:
+        endpoint = endpoint_of(receiver, description="Shop\r\nBcc: all@shop.example")
+        switching.turn_off(Trouble(endpoint.pk, "It answered 410.", "It is gone.", "ping"))
+
+    assert [mail.subject for mail in mailoutbox] == ["Webhook endpoint turned off: Shop Bcc: all@shop.example"]
+
+
+def test_who_has_left_is_told_no_more() -> None:
+    with receiving() as receiver:
+        maker = User.objects.create_user("ada", email="ada@shop.example", is_active=False)
+        assert switching.recipients(endpoint_of(receiver, created_by=maker)) == ["ops@catalogue.example"]
 
 
 def test_nobody_to_tell_is_no_error(settings: Any, mailoutbox: list[EmailMessage]) -> None:

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import models, transaction
 
+from accounts.models import IdempotentReply
 from common.sealing import UnreadableSecretError, is_fresh, reseal, unseal
 
 BATCH = 500
@@ -57,10 +58,14 @@ class Command(BaseCommand):
 
 
 def sealed_columns() -> list[models.Field[Any, Any]]:
-    """Every column of ours that `common.sealing` encrypts: their names begin with `sealed`."""
+    """Every column of ours that `common.sealing` encrypts: their names begin with `sealed`. Stored answers have keys of
+    their own (`accounts.idempotency`)."""
     models_of_ours = [model for app in ("accounts", "webhooks") for model in apps.get_app_config(app).get_models()]
     return [
-        column for model in models_of_ours for column in model._meta.concrete_fields if column.name.startswith("sealed")
+        column
+        for model in models_of_ours
+        for column in model._meta.concrete_fields
+        if column.name.startswith("sealed") and model is not IdempotentReply
     ]
 
 
