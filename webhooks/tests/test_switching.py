@@ -14,10 +14,11 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.db.models.functions import Now
 
 from accounts.models import User
+from common.tests.waiting import wait_until
 from webhooks import deliveries, dispatcher, outbox, switching
 from webhooks.models import Delivery, EndpointState, Event, WebhookEndpoint
 from webhooks.results import Trouble
-from webhooks.tests.receivers import endpoint_of, receiving, wait_until
+from webhooks.tests.receivers import endpoint_of, receiving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("local_receivers")]
 
