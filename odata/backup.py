@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import psycopg
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -59,11 +60,18 @@ def write(target: Path) -> dict[str, Any]:
     """Back up to `target`, which is there whole or not at all. Returns the manifest. Raises BackupError, OSError."""
     if target.exists():
         raise BackupError(f"{target} is there already: name another file, or remove that one.")
+    try:
+        migrations = sorted(map(list, applied_migrations()))
+    except psycopg.errors.UndefinedTable:
+        raise BackupError(
+            "The database has no tables of this service, so there is nothing to back up. Look at DATABASE_URL, or at "
+            "ODATA_HOME for the embedded one: is it that of the service?"
+        ) from None
     manifest = {
         "format": FORMAT,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "postgres_major": _server_major(),
-        "migrations": sorted(map(list, applied_migrations())),
+        "migrations": migrations,
         "secret_key": False,
     }
     sums: dict[str, str] = {}

@@ -342,6 +342,21 @@ def test_caddy_accepts_the_file() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_caddy_accepts_the_file_with_the_load_balancing_that_the_docs_tell_of(tmp_path: Path) -> None:
+    if not shutil.which("caddy"):
+        pytest.skip("there is no caddy here to ask")
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (several,) = re.findall(r"```caddy\n(.*?)```", page, re.DOTALL)
+    before, ours, after = re.split(r"(?=\thandle @live {)|(?=\t# A server that is away)", CADDYFILE)
+    assert ours.count("reverse_proxy") == several.count("reverse_proxy") == 2
+    (tmp_path / "Caddyfile").write_text(before + several + after, encoding="utf-8")
+    command = ["caddy", "validate", "--adapter", "caddyfile", "--config", str(tmp_path / "Caddyfile")]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 class Echo(BaseHTTPRequestHandler):
     """In the place of the web server: says by what id it was asked."""
 

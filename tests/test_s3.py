@@ -30,6 +30,7 @@ from common.s3_store import PART, S3FileStore
 from common.tests.addresses import database_url, free_port
 from common.tests.waiting import wait_until
 from odata import backup
+from odata.doctor import machine
 from odata.tests.running import manage
 from products.importing import lease, receiver, stager, uploads
 from products.importing.options import ImportOptions
@@ -79,9 +80,9 @@ def bucket(server: str, settings: Settings, tmp_path: Path, transactional_db: No
     bucket.delete()
 
 
-def keep_in(settings: Settings, address: str) -> None:
+def keep_in(settings: Settings, address: str, bucket: str = BUCKET) -> None:
     options = {
-        "bucket_name": BUCKET,
+        "bucket_name": bucket,
         "endpoint_url": address,
         "region_name": "us-east-1",
         "access_key": KEYS["aws_access_key_id"],
@@ -374,3 +375,18 @@ def test_a_worker_with_nothing_but_the_settings_imports_what_a_web_server_took_i
     assert done.returncode == 0, done.stderr
     import_.refresh_from_db()
     assert (counts(import_), import_.worker) == (Counts(read=2_000, created=2_000), "elsewhere")
+
+
+def test_the_doctor_tries_the_bucket_and_says_why_it_takes_nothing(
+    bucket: Any, settings: Settings, server: str
+) -> None:
+    (well,) = machine.file_store()
+    keep_in(settings, server, bucket="not-there")
+    (missing,) = machine.file_store()
+    keep_in(settings, nobody := f"http://127.0.0.1:{free_port()}")
+    (away,) = machine.file_store()
+
+    assert (well.state, missing.state, away.state) == ("ok", "error", "error")
+    assert "The specified bucket does not exist" in missing.sentence
+    assert nobody in away.sentence
+    assert stored(bucket) == {}

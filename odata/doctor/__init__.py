@@ -39,7 +39,7 @@ class Section:
 
 AREAS: dict[str, tuple[Callable[[], Iterator[Finding]], ...]] = {
     "Settings": (machine.versions, machine.settings_problems, machine.https, machine.mail),
-    "Secrets": (machine.secrets,),
+    "Secrets": (machine.secrets, running.second_factors, running.sessions),
     "Disk and files": (machine.home, machine.disk, machine.file_store),
     "PostgreSQL": (postgres.server, postgres.session),
     "Valkey": (valkey.server,),

@@ -15,9 +15,10 @@ from pathlib import Path
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
+from django.core.files.storage import default_storage, storages
 from django.core.mail import get_connection
 
+from common.errors import StoreUnavailableError
 from odata import health
 from odata.checks import is_local
 from odata.doctor.finding import Finding, error, ok, warning
@@ -158,7 +159,7 @@ def disk() -> Iterator[Finding]:
 def file_store() -> Iterator[Finding]:
     """A small file goes there, comes back as it was, and is removed."""
     content = uuid.uuid4().hex.encode()
-    kind = f"{type(default_storage._wrapped).__name__}" if default_storage.exists("") is not None else ""  # type: ignore[attr-defined]
+    kind = type(storages["default"]).__name__
     began = time.monotonic()
     try:
         name = default_storage.save(f"doctor-{uuid.uuid4().hex}.txt", ContentFile(content))
@@ -170,7 +171,9 @@ def file_store() -> Iterator[Finding]:
     except Exception as problem:  # each kind of store has errors of its own
         sentence = f"The file store ({kind}) can't be written: {_reason(problem)}."
         yield error(
-            "file_store", sentence, "No upload can be taken: see to its folder or bucket, and to our rights there."
+            "file_store",
+            sentence,
+            "No upload can be taken: see to its folder or bucket, to the room and to our rights there.",
         )
         return
     took = (time.monotonic() - began) * 1000
@@ -181,6 +184,8 @@ def file_store() -> Iterator[Finding]:
 
 
 def _reason(problem: Exception) -> str:
-    """Its first line, or its kind where it has no words."""
+    """Its first line, or its kind where it has no words; of a store that is away, what it was that failed."""
+    if isinstance(problem, StoreUnavailableError) and isinstance(problem.__cause__, Exception):
+        problem = problem.__cause__
     words = getattr(problem, "strerror", None) or str(problem).strip() or type(problem).__name__
     return str(words).splitlines()[0].rstrip(".")

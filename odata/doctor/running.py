@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
+from django.core import signing
 
 from odata import alive, health
 from odata.addresses import local_host, public_address
@@ -57,6 +59,8 @@ BACKLOG = """
 """
 """Deliveries that are due, to endpoints that are on and have not failed, and how late the oldest is."""
 SECRETS = "SELECT sealed FROM webhooks_endpointsecret WHERE expires_at IS NULL ORDER BY id DESC LIMIT 1000"
+SECOND_FACTORS = "SELECT sealed_key FROM accounts_authenticator ORDER BY id DESC LIMIT 1000"
+NEWEST_SESSION = "SELECT session_data FROM django_session WHERE expire_date > now() ORDER BY expire_date DESC LIMIT 1"
 TROUBLE = """
     SELECT count(*) FILTER (WHERE endpoint.enabled),
            count(*) FILTER (WHERE endpoint.enabled AND state.open_until IS NOT NULL),
@@ -222,6 +226,43 @@ def webhook_secrets() -> Iterator[Finding]:
         )
     else:
         yield ok("webhook_secrets", f"All {len(sealed):,} webhook secrets can be decrypted.")
+
+
+def second_factors() -> Iterator[Finding]:
+    """The same of second factors: who has one that can't be read can't log in."""
+    with health.own_connection() as database:
+        sealed = [text for (text,) in database.execute(SECOND_FACTORS).fetchall()]
+    unreadable = sum(not _can_be_read(text) for text in sealed)
+    if unreadable:
+        yield error(
+            "second_factors",
+            f"{unreadable:,} of {len(sealed):,} second factors can't be decrypted: their codes are refused.",
+            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or have "
+            "these people set up new ones: manage.py reset_second_factor NAME.",
+        )
+    else:
+        yield ok("second_factors", f"All {len(sealed):,} second factors can be decrypted.")
+
+
+def sessions() -> Iterator[Finding]:
+    """Whether the newest session was signed with our SECRET_KEY, as it is not where each machine has its own."""
+    store = SessionStore()
+    with health.own_connection() as database:
+        newest = database.execute(NEWEST_SESSION).fetchone()
+    if newest is None:
+        yield ok("sessions", "Nobody is logged in.")
+        return
+    try:
+        signing.loads(newest[0], salt=store.key_salt, serializer=store.serializer)
+    except signing.BadSignature:
+        yield warning(
+            "sessions",
+            "The newest session was signed with another SECRET_KEY: who logged in then is logged out here.",
+            "Where it was changed on purpose, people log in anew. Else give all processes the same SECRET_KEY, or put "
+            "ODATA_HOME/secret_key back.",
+        )
+    else:
+        yield ok("sessions", "The newest session was signed with this SECRET_KEY.")
 
 
 def _can_be_read(sealed: str) -> bool:

@@ -20,7 +20,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import User
+from accounts.models import Authenticator, User
 from common.tests.waiting import wait_until
 from odata import alive, doctor, health
 from odata.doctor import machine, postgres, running, valkey
@@ -305,3 +305,25 @@ def test_keys_that_do_not_fit_the_database_are_an_error(settings: Settings) -> N
     settings.WEBHOOK_SECRET_KEYS = [make_fernet_key()]
 
     assert "1 of 1 webhook secrets" in found(running.webhook_secrets)["webhook_secrets"].sentence
+
+
+def test_keys_that_do_not_fit_the_second_factors_are_an_error(settings: Settings) -> None:
+    Authenticator.objects.create(user=User.objects.create_user("ada"), name="phone", sealed_key=seal("ab"))
+    assert found(running.second_factors)["second_factors"].state == "ok"
+
+    settings.WEBHOOK_SECRET_KEYS = [make_fernet_key()]
+
+    told = found(running.second_factors)["second_factors"]
+    assert (told.state, "1 of 1 second factors" in told.sentence) == ("error", True)
+    assert "reset_second_factor" in told.remedy
+
+
+def test_another_key_than_that_of_the_sessions_is_a_warning(settings: Settings, client: Client) -> None:
+    assert found(running.sessions)["sessions"].sentence == "Nobody is logged in."
+    client.force_login(User.objects.create_user("ada"))
+    assert found(running.sessions)["sessions"].state == "ok"
+
+    settings.SECRET_KEY = "another"
+
+    told = found(running.sessions)["sessions"]
+    assert (told.state, "another SECRET_KEY" in told.sentence) == ("warning", True)

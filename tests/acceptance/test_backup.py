@@ -145,6 +145,7 @@ def test_a_damaged_or_newer_backup_is_refused_and_nothing_is_changed(
     no_backup = tmp_path / "products.csv"
     no_backup.write_text("sku,name\nA,B\n" * 1000)
 
+    assert "nothing to back up" in refusal(other, "backup", str(tmp_path / "nothing.odata"))
     assert "is cut off" in refusal(other, "restore", str(cut)) or "is damaged" in refusal(other, "restore", str(cut))
     assert "is damaged" in refusal(other, "restore", str(flipped))
     assert "is no backup" in refusal(other, "restore", str(no_backup))
