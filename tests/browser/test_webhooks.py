@@ -6,6 +6,7 @@ import os
 import threading
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connections
@@ -136,8 +137,9 @@ def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, se
         expect(tab.locator("article.attempt")).to_have_count(2, timeout=15_000)
         assert receiver.ids[-1] == receiver.ids[-2]
 
+        tab.context.new_cdp_session(tab).send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
         tab.goto(f"/admin/webhooks/webhookendpoint/{WebhookEndpoint.objects.get().pk}/change/")
-        now = timezone.now()
+        now = timezone.now().astimezone(ZoneInfo("Asia/Tokyo"))
         tab.get_by_label("Since (your time)").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")
         tab.get_by_label("Until (your time)").fill(f"{now + timedelta(minutes=2):%Y-%m-%dT%H:%M}")
         tab.locator("select[name=state]").select_option("all")
