@@ -69,7 +69,7 @@ def test_a_dispatcher_that_is_stopped_in_order_finishes_what_is_on_its_way(
 
 
 def test_a_killed_dispatcher_is_followed_by_another(service: Service, receiver: Receiver) -> None:
-    receiver.answer = lambda got: (200, {}, 0.9)
+    receiver.answer = lambda got: (200, {}, 14.0)  # longer than the command needs to end; a dispatcher waits for 15
     listen(service, receiver)
     run(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(20)]")
     wait_until(lambda: receiver.open > 0, "they are on their way")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -68,6 +69,34 @@ class Receiver:
         return [each.id for each in self.got]
 
 
+class Server(ThreadingHTTPServer):
+    """One that knows its connections."""
+
+    request_queue_size = 1024
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self.lines: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.lines.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.lines.discard(request)
+        super().shutdown_request(request)
+
+    def take_nothing_more(self) -> None:
+        """A dispatcher that outlives a test would else send by them what the next one, at the same port, awaits."""
+        for line in tuple(self.lines):
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RD)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is what some tests are about."""
+
+
 @contextmanager
 def receiving(answer: Callable[[Got], Answer] = fine, port: int = 0) -> Iterator[Receiver]:
     """A receiver on this machine, for as long as it is wanted; at any port, if none is given."""
@@ -105,13 +134,6 @@ def receiving(answer: Callable[[Got], Answer] = fine, port: int = 0) -> Iterator
         def log_message(self, *arguments: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 1024
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that went away is what some tests are about."""
-
     server = Server(("127.0.0.1", port), Handler)
     receiver = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hooks", answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -123,6 +145,7 @@ def receiving(answer: Callable[[Got], Answer] = fine, port: int = 0) -> Iterator
         server.shutdown()
         server.server_close()
         thread.join()
+        server.take_nothing_more()
         assert not receiver.refused, receiver.refused[:3]
 
 
