@@ -262,9 +262,7 @@ def _mapping(value: Any, errors: list[FieldError]) -> dict[str, str]:
         )
         return {}
     if any(map(_unstorable, value)):
-        errors.append(
-            FieldError("/mapping", "invalid_mapping", "A header in the mapping has a NUL, which no file has.")
-        )
+        errors.append(FieldError("/mapping", "invalid_mapping", "A header in it holds what is no character of a file."))
     for header, target in value.items():
         if problem := columns.target_problem(target):
             errors.append(
