@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
-from django.db import connection
+from django.db import ProgrammingError, connection
 from django.db.models import Q, QuerySet
+from psycopg.errors import UndefinedTable
 
 from accounts.models import User
 from common.errors import NotFoundError
@@ -94,10 +95,22 @@ class _PlannedChanges:
              WHERE {" AND ".join(conditions) or "true"}
              ORDER BY c.line_number {"DESC" if backwards else ""}
              LIMIT {int(limit)}"""  # noqa: S608
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            rows = [_planned(*row) for row in cursor.fetchall()]
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                rows = [_planned(*row) for row in cursor.fetchall()]
+        except ProgrammingError as error:
+            if not isinstance(error.__cause__, UndefinedTable):
+                raise
+            return self._after_decision(limit)
         return rows[::-1] if backwards else rows
+
+    def _after_decision(self, limit: int) -> list[ChangeDocument]:
+        """Applied or discarded meanwhile, the list of what was planned is gone: the first of what was done."""
+        now = Import.objects.get(pk=self.import_.pk)
+        if now.staged_attempt == self.import_.staged_attempt:
+            return []
+        return changes_of(now, self.wanted).page(after=None, before=None, limit=limit)
 
     def _conditions(self) -> tuple[list[str], list[Any]]:
         conditions, parameters = [], []
