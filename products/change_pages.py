@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db import ProgrammingError
-
 from products.changes import FIELDS, ChangeDocument, ChangeFilter, changes_of
 from products.models import Import
 
@@ -51,7 +49,7 @@ def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = C
     after, before = _number(query.get("after")), _number(query.get("before"))
     if before is not None:
         after = None
-    found = _page(import_, wanted, after=after, before=before, limit=limit + 1)
+    found = changes_of(import_, wanted).page(after=after, before=before, limit=limit + 1)
     more = len(found) > limit
     page = found[-limit:] if before is not None else found[:limit]
     has_previous = more if before is not None else after is not None
@@ -70,17 +68,6 @@ def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = C
         "next": urlencode({**filters, "after": page[-1]["key"]}) if has_next else "",
         "first": urlencode(filters),
     }
-
-
-def _page(
-    import_: Import, wanted: ChangeFilter, *, after: int | None, before: int | None, limit: int
-) -> list[ChangeDocument]:
-    try:
-        return changes_of(import_, wanted).page(after=after, before=before, limit=limit)
-    except ProgrammingError:  # applied or discarded meanwhile: the list of what was planned is gone
-        now = Import.objects.get(pk=import_.pk)
-        decided = now.staged_attempt != import_.staged_attempt
-        return changes_of(now, wanted).page(after=None, before=None, limit=limit) if decided else []
 
 
 def _one_of(choices: tuple[str, ...], text: str | None) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
-from django.db import connection
+from django.db import ProgrammingError, connection
 from django.db.models import Q, QuerySet
+from psycopg.errors import UndefinedTable
 
 from accounts.models import User
 from common.errors import NotFoundError
@@ -94,10 +95,22 @@ class _PlannedChanges:
              WHERE {" AND ".join(conditions) or "true"}
              ORDER BY c.line_number {"DESC" if backwards else ""}
              LIMIT {int(limit)}"""  # noqa: S608
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            rows = [_planned(*row) for row in cursor.fetchall()]
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                rows = [_planned(*row) for row in cursor.fetchall()]
+        except ProgrammingError as error:
+            if not isinstance(error.__cause__, UndefinedTable):
+                raise
+            return self._after_decision(limit)
         return rows[::-1] if backwards else rows
+
+    def _after_decision(self, limit: int) -> list[ChangeDocument]:
+        """Applied or discarded meanwhile, the list of what was planned is gone: the first of what was done."""
+        now = Import.objects.get(pk=self.import_.pk)
+        if now.staged_attempt == self.import_.staged_attempt:
+            return []
+        return changes_of(now, self.wanted).page(after=None, before=None, limit=limit)
 
     def _conditions(self) -> tuple[list[str], list[Any]]:
         conditions, parameters = [], []
@@ -252,24 +265,40 @@ def described(changes: Iterable[ProductChange]) -> list[ChangeDocument]:
     """These entries of the history with their new values: the history keeps the old ones only, so that a new one
     is found in the next change of its field or, where none came, in the product."""
     changes = list(changes)
-    ids = {change.product_id for change in changes}
-    products = Product.objects.in_bulk(ids)
-    later: dict[int, list[ProductChange]] = defaultdict(list)
+    products = Product.objects.in_bulk({change.product_id for change in changes})
+    later = _next_values(changes)
+    return [_described(change, products.get(change.product_id), later.get(change.id, {})) for change in changes]
+
+
+NEXT_VALUES = """
+SELECT change.id, field.name,
+       (SELECT later.previous -> field.name
+          FROM products_productchange AS later
+         WHERE later.product_id = change.product_id AND later.id > change.id AND NOT later.action = 'created'
+           AND later.previous -> field.name IS NOT NULL
+         ORDER BY later.id
+         LIMIT 1)
+  FROM unnest(%s::bigint[], %s::bigint[]) AS change (id, product_id), unnest(%s::text[]) AS field (name)
+"""
+"""What each field had become, by the next change of it: however many came after, one of each is read."""
+
+
+def _next_values(changes: list[ProductChange]) -> dict[int, dict[str, Any]]:
+    """id of a change -> the values after it, of the fields that were changed once more."""
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
     if changes:
-        since = min(change.id for change in changes)
-        for change in ProductChange.objects.filter(product_id__in=ids, id__gt=since).exclude(action="created"):
-            later[change.product_id].append(change)
-    return [_described(change, products.get(change.product_id), later[change.product_id]) for change in changes]
+        ids, products = [change.id for change in changes], [change.product_id for change in changes]
+        with connection.cursor() as cursor:
+            cursor.execute(NEXT_VALUES, [ids, products, list(FIELDS)])
+            for change_id, name, value in cursor.fetchall():
+                if value is not None:
+                    found[change_id][name] = _json(value)
+    return found
 
 
-def _described(change: ProductChange, product: Product | None, later: list[ProductChange]) -> ChangeDocument:
-    following = sorted((each for each in later if each.id > change.id), key=lambda each: each.id)
-
+def _described(change: ProductChange, product: Product | None, later: Mapping[str, Any]) -> ChangeDocument:
     def after(name: str) -> Any:
-        for each in following:
-            if each.previous and name in each.previous:
-                return each.previous[name]
-        return getattr(product, name, None)
+        return later[name] if name in later else getattr(product, name, None)
 
     previous = change.previous or {}
     action = str(change.action)

@@ -90,7 +90,7 @@ class OriginalProductViewSet(ProductViewSet):
 def _number(request: Request, name: str, default: int, most: int = FARTHEST) -> int:
     """A count out of the address. Raises InvalidInputError for anything but a number from 0 to `most`."""
     text = request.query_params.get(name, "") or str(default)
-    if not (text.isascii() and text.isdigit() and int(text[:12]) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= most):
         message = f"{name}={text!r} must be a whole number from 0 to {most}."
         raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_number", message)])
     return int(text)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import PurePosixPath
+from tempfile import TemporaryFile
 from typing import Any
 
-from django.http import StreamingHttpResponse
-from django.utils.http import content_disposition_header
+from django.conf import settings
+from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -118,14 +119,21 @@ class RejectsViewSet(GenericViewSet):
         description="The cells as they were, behind two columns, `_line` and `_error`, that an import ignores. Cells "
         "that a spreadsheet would take for formulas get an apostrophe; an import removes it.",
         parameters=[ID, OUTCOME],
-        responses={(200, "text/csv"): OpenApiTypes.STR, **problems(404)},
+        responses={(200, "text/csv"): OpenApiTypes.STR, **problems(404, 507)},
     )
-    def download(self, request: Request, import_id: str) -> StreamingHttpResponse:
+    def download(self, request: Request, import_id: str) -> FileResponse:
         outcome = _outcome(request)
         import_ = _kept(visible_import(request, import_id))
-        response = StreamingHttpResponse(rejects_csv(import_, outcome), content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = content_disposition_header(True, f"{outcome}-{_plain(import_.file_name)}.csv")
-        return response
+        # Made before the answer begins, as an export is: cut off in the middle, it would look whole.
+        file = TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115 - the answer closes it
+        try:
+            file.writelines(piece.encode() for piece in rejects_csv(import_, outcome))
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        name = f"{outcome}-{_plain(import_.file_name)}.csv"
+        return FileResponse(file, as_attachment=True, filename=name, content_type="text/csv; charset=utf-8")
 
 
 def _kept(import_: Import) -> Import:

@@ -181,18 +181,21 @@ def request_cancel(import_: Import) -> Import:
     """
     waiting = Q(pk=import_.pk, state=Import.State.PENDING)
     message = DISCARDED if import_.phase == Import.Phase.CHECKED else "The import was cancelled before it began."
-    if not _end(waiting, import_.pk, Import.State.CANCELLED, "cancelled", message):
+    while not _end(waiting, import_.pk, Import.State.CANCELLED, "cancelled", message):
         # The final state is set in the merge's transaction: this waits for it, and then finds nothing to change.
         changed = Import.objects.filter(pk=import_.pk, state=Import.State.PROGRESS).update(
             cancel_requested_at=Now(), version=F("version") + 1
         )
-        if not changed:
-            state = Import.State(_read(import_.pk).state)
+        now = _read(import_.pk)
+        if changed:
+            publish(now)
+            return now
+        if now.finished:
             raise ConflictError(
-                f"The import has already ended: {state.label.lower()}. There is nothing to cancel.",
+                f"The import has already ended: {now.get_state_display().lower()}. There is nothing to cancel.",
                 code="import_finished",
             )
-        publish(_read(import_.pk))
+        # It waits once more: it was given back, or its check was done, just now.
     return _read(import_.pk)
 
 

@@ -91,6 +91,8 @@ _NO_ENCODINGS_OF_FILES = (
     "oem",
 )
 _ENCODING = re.compile(r"[A-Za-z0-9_.:-]{1,40}")
+_unstorable = re.compile("[\0\ud800-\udfff]").search
+"""What PostgreSQL's JSON can't hold: NUL, and halves of surrogate pairs."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,13 @@ class FileFormat:
         quote = "" if texts["quote"] == "none" else texts["quote"]
         if quote and (len(quote) != 1 or quote in "\r\n\0" or quote == delimiter):
             errors.append(_wrong("quote", quote, "Give one character that is not the delimiter, or none."))
+        errors += [
+            _wrong(name, text.encode(errors="replace").decode(), "It holds what is no character of a text.")
+            for name, text in texts.items()
+            if text and _unstorable(text)
+        ]
         line = texts["header_line"]
-        if line and not (line.isascii() and line.isdigit() and 1 <= int(line[:9]) <= MAX_HEADER_LINE):
+        if line and not (line.isascii() and line.isdigit() and len(line) < 10 and 1 <= int(line) <= MAX_HEADER_LINE):
             errors.append(_wrong("header_line", line, f"Give a line from 1 to {MAX_HEADER_LINE}."))
             line = None
         return cls(texts["encoding"], delimiter, quote, int(line) if line else None, texts["sheet"])
@@ -252,7 +259,7 @@ def _mapping(value: Any, errors: list[FieldError]) -> dict[str, str]:
     if isinstance(value, str):
         try:
             value = json.loads(value[: MAPPING_LIMIT + 1])
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
     if not isinstance(value, dict) or not all(isinstance(target, str) for target in value.values()):
         errors.append(
@@ -261,6 +268,8 @@ def _mapping(value: Any, errors: list[FieldError]) -> dict[str, str]:
             )
         )
         return {}
+    if any(map(_unstorable, value)):
+        errors.append(FieldError("/mapping", "invalid_mapping", "A header in it holds what is no character of a file."))
     for header, target in value.items():
         if problem := columns.target_problem(target):
             errors.append(

@@ -75,16 +75,17 @@ class RowLog:
         self._add(ReportedRow.Outcome.REPAIRED, line_number, cells, repairs)
 
     def save(self) -> None:
-        """Write what waits. A row that is there already stays as it is: an attempt that was given up
-        for dead may have written it, from the same line."""
+        """Write what waits, if the import is still this attempt's. A row that is there already stays as it is: an
+        attempt that was given up for dead may have written it just before, from the same line."""
         if not self._waiting:
             return
         outcomes, lines, errors, cells = zip(*self._waiting, strict=True)
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO products_reportedrow (import_id, outcome, line_number, errors, cells) "
-                "SELECT %s, * FROM unnest(%s::text[], %s::bigint[], %s::jsonb[], %s::jsonb[]) ON CONFLICT DO NOTHING",
-                [self._import.pk, list(outcomes), list(lines), list(errors), list(cells)],
+                "SELECT id, rows.* FROM unnest(%s::text[], %s::bigint[], %s::jsonb[], %s::jsonb[]) AS rows "
+                "JOIN products_import ON id = %s AND attempt = %s AND state = 'PROGRESS' ON CONFLICT DO NOTHING",
+                [list(outcomes), list(lines), list(errors), list(cells), self._import.pk, self._import.attempt],
             )
         self._waiting.clear()
 
@@ -182,7 +183,7 @@ class Reporter:
 
     def start_over(self) -> None:
         """No row is settled (any more)."""
-        self._bytes_settled = self._compared = self._created = self._updated = 0
+        self._bytes_settled = self._compared = self._created = self._updated = self._passed_over = 0
 
     def settled(
         self, phase: Import.Phase, bytes_read: int, compared: int, *, created: int, updated: int, rejected: int
@@ -193,6 +194,7 @@ class Reporter:
         self._compared += compared
         self._created += created
         self._updated += updated
+        self._passed_over += rejected
         self.merging.save()
         if rejected:
             self._check_rejects_so_far(self.rows_rejected)
@@ -237,11 +239,6 @@ class Reporter:
         return self.staged.rejected + self.merging.rejected
 
     @property
-    def _rejected_of_file(self) -> int:
-        """Rows that were staged, compared, and rejected then. What an undo could not change was not compared."""
-        return self.merging.rejected if self._import.kind == Import.Kind.FILE else 0
-
-    @property
     def counts(self) -> dict[str, int]:
         """The counts so far, by the names of the import's fields."""
         return {
@@ -249,7 +246,7 @@ class Reporter:
             "rows_read": self._rows_read,
             "rows_created": self._created,
             "rows_updated": self._updated,
-            "rows_unchanged": self._compared - self._created - self._updated - self._rejected_of_file,
+            "rows_unchanged": self._compared - self._created - self._updated - self._passed_over,
             "rows_rejected": self.rows_rejected,
             "rows_duplicate": self.staged.duplicate,
             "rows_deleted": self._deleted,

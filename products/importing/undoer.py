@@ -81,9 +81,15 @@ def undo(import_: Import, reporter: Reporter) -> None:
 
 
 def _taken_back() -> list[uuid.UUID]:
-    """The imports whose changes don't count as edits: those that were undone, and the undos."""
-    undos = Import.objects.filter(kind=Import.Kind.UNDO, state=Import.State.SUCCESS)
-    return [pk for pair in undos.values_list("pk", "undoes_id") for pk in pair if pk]
+    """The imports whose changes don't count as edits: each that was undone, together with its undo. An undo that was
+    itself undone cancels out with that one, and what it had undone counts again."""
+    undos = Import.objects.filter(kind=Import.Kind.UNDO, state=Import.State.SUCCESS, undoes__isnull=False)
+    taken_back: set[uuid.UUID] = set()
+    # The newest first: only after an undo comes what may undo it.
+    for undo_id, undone_id in undos.order_by("-finished_at").values_list("pk", "undoes_id"):
+        if undo_id not in taken_back:
+            taken_back |= {undo_id, undone_id}
+    return list(taken_back)
 
 
 @dataclass

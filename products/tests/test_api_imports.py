@@ -374,6 +374,7 @@ def test_the_csv_of_rejected_rows_has_the_cells_as_they_were(client: APIClient, 
 
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     assert answer["Content-Disposition"] == 'attachment; filename="rejected-spring.csv"'
+    assert answer["Content-Length"] == "54"  # so that nobody takes a part of it for the whole
     assert text_of(answer) == ('\ufeff_line,_error,SKU,Name\r\n3,Wrong.,"5"""," a\r\nb, ü"\r\n')
 
 
@@ -385,6 +386,7 @@ def test_the_csv_is_given_to_whoever_asks_for_it(client: APIClient, ada: User, a
     missing = client.get(f"{IMPORTS}{uuid7()}/rejects.csv", headers={"accept": accept})
 
     assert (answer.status_code, answer["Content-Type"]) == (200, "text/csv; charset=utf-8")
+    assert text_of(answer) == "\ufeff_line,_error,sku\r\n"
     assert (missing.status_code, missing["Content-Type"]) == (404, "application/problem+json")
 
 
@@ -450,5 +452,6 @@ def test_no_name_of_a_file_can_break_the_header_of_the_answer(client: APIClient,
 
     disposition = unquote(answer["Content-Disposition"])
     assert answer.status_code == 200
+    assert text_of(answer)
     assert disposition.startswith("attachment; filename")
     assert not set("/\\\r\n;") & set(disposition.partition("rejected-")[2].rstrip('"'))

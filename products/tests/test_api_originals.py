@@ -54,7 +54,17 @@ def test_all_products_are_a_plain_list_by_position(client: APIClient, slash: str
 
 
 @pytest.mark.parametrize(
-    "query", ["skip=-1", "skip=x", "limit=1001", "limit=-1", "limit=1e3", "limit=\u0664", "page=2"]
+    "query",
+    [
+        "skip=-1",
+        "skip=x",
+        "limit=1001",
+        "limit=-1",
+        "limit=1e3",
+        "limit=\u0664",
+        "page=2",
+        "skip=0000000000019999999999",
+    ],
 )
 def test_a_position_that_is_none_is_refused(client: APIClient, query: str) -> None:
     answer = client.get(f"/products/all?{query}")

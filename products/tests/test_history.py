@@ -6,11 +6,13 @@ import re
 
 import pytest
 from django.db import ProgrammingError, connection, transaction
+from django.db.models.signals import post_init
 
 from accounts.models import User
 from products import catalogue
+from products.changes import History
 from products.importing.merger import summarise_history
-from products.models import Product, ProductChange
+from products.models import Import, Product, ProductChange
 from products.tests.importing.imports import csv, imported
 
 PRODUCTS = 60_000
@@ -118,3 +120,27 @@ def test_old_history_goes_only_when_that_is_what_is_said() -> None:
         cursor.execute("DELETE FROM products_productchange")
 
     assert not ProductChange.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_old_page_of_a_long_history_is_shown_without_reading_what_came_after() -> None:
+    product = catalogue.create_product({"sku": "A", "name": "Lamp 0"}, actor=None)
+    for number in range(1, 40):
+        catalogue.update_product(product, {"name": f"Lamp {number}"}, actor=None)
+    read: list[object] = []
+
+    def count(instance: object, **kwargs: object) -> None:
+        read.append(instance)
+
+    post_init.connect(count, sender=ProductChange)
+    try:
+        page = History(product.pk, Import.objects.none()).page(after=None, before=0, limit=3)
+    finally:
+        post_init.disconnect(count, sender=ProductChange)
+
+    assert [change["fields"]["name"] for change in page] == [
+        {"old": "Lamp 1", "new": "Lamp 2"},
+        {"old": "Lamp 0", "new": "Lamp 1"},
+        {"old": None, "new": "Lamp 0"},
+    ]
+    assert len(read) == 3

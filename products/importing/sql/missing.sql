@@ -1,8 +1,9 @@
 -- The active products that the file lacks. One whose row was rejected is in the file all the same; there its
--- sku stands as in the file, perhaps with the mark of a cell that is no formula.
+-- sku stands as in the file, perhaps with the mark of a cell that is no formula: read as the validator does it.
 p.status = 'active'
 AND NOT EXISTS (SELECT FROM {staging} AS s WHERE s.key = lower(p.sku))
 AND NOT EXISTS (SELECT FROM products_reportedrow AS r
                  WHERE r.import_id = %(import_id)s
                    AND r.outcome = 'rejected'
-                   AND lower(btrim(regexp_replace(r.cells ->> %(sku_at)s, %(mark)s, ''))) = lower(p.sku))
+                   AND lower(normalize(btrim(regexp_replace(r.cells ->> %(sku_at)s, %(mark)s, ''), {whitespace}), NFC))
+                       = lower(p.sku))

@@ -256,6 +256,18 @@ def test_every_mode_is_checked_as_it_is_applied(mode: str) -> None:
     assert Counts(*(getattr(done, f"rows_{name}") for name in Counts._fields)) == would_be(import_)
 
 
+def test_whoever_reads_what_was_planned_while_it_is_applied_sees_what_was_done() -> None:
+    some_products()
+    import_ = checked(FILE)
+    planned = changes_of(import_, ChangeFilter())
+    before = planned.page(after=None, before=None, limit=100)
+
+    applied(import_)
+
+    now = planned.page(after=None, before=None, limit=100)
+    assert {change["sku"] for change in now} == {change["sku"] for change in before}
+
+
 def test_pages_of_changes_join_without_gap_in_both_directions() -> None:
     import_ = checked(numbered(7))
     found = changes_of(import_, ChangeFilter())

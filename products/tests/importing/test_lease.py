@@ -12,7 +12,21 @@ from django.utils import timezone
 
 from products.importing import lease
 from products.models import Import, ReportedRow
-from products.tests.importing.imports import Counts, aside, counts, events, numbered, read, received, run, stored_text
+from products.tests.importing.imports import (
+    Counts,
+    aside,
+    counts,
+    events,
+    execute,
+    numbered,
+    other_session,
+    read,
+    received,
+    run,
+    stored_text,
+    wait_until,
+    waiting_for_lock,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("file_store")]
 
@@ -252,3 +266,17 @@ def test_it_is_noted_whether_a_message_was_sent() -> None:
 
     lease.dispatched(import_.pk, successfully=True)
     assert read(import_).dispatched_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_given_back_in_the_moment_of_the_request_is_cancelled_all_the_same() -> None:
+    import_ = claimed()
+    with other_session() as worker:
+        execute(worker, "BEGIN")
+        execute(worker, "UPDATE products_import SET state = 'PENDING', phase = 'retrying'")
+        with aside(lambda: lease.request_cancel(import_)) as request:
+            wait_until(waiting_for_lock)
+            execute(worker, "COMMIT")
+
+    assert request.error is None
+    assert read(import_).state == "CANCELLED"

@@ -69,3 +69,24 @@ def test_it_says_why_the_import_was_stopped() -> None:
         .sentence(1_200, 5_000)
         .startswith("1,200 of the first 5,000 rows were rejected, more than 100 rows and 10 % of the rows.")
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mapping", "[" * 50_000),
+        ("mapping", '{"\\u0000": "sku"}'),
+        ("mapping", '{"\\ud800": ""}'),
+        ("sheet", "Tab\0"),
+        ("quote", "\ud800"),
+        ("header_line", "000000001" + "9" * 3),
+        ("header_line", "000000001" * 1_000),
+    ],
+    ids=["nested", "nul in a header", "half a character", "nul in a name", "half a mark", "far behind", "huge"],
+)
+def test_what_no_file_can_have_is_refused(name: str, text: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        ImportOptions.parse({name: text})
+
+    assert {error.pointer for error in caught.value.errors} == {f"/{name}"}
+    assert caught.value.detail.encode()

@@ -156,3 +156,23 @@ def test_rows_that_are_lost_are_a_fault_and_no_success(import_: Import) -> None:
 
         with pytest.raises(RuntimeError, match="the rows don't add up"):
             reporter.final_counts()
+
+
+def test_rows_are_not_said_to_be_unchanged_before_they_are_compared(import_: Import) -> None:
+    with Reporter(import_) as reporter:
+        reporter.read(3, 100)
+        reporter.merging.reject(2, ["A"], [error(2, "product_exists")])
+        half_way = reporter.counts
+        reporter.settled(MERGING, 100, 3, created=1, updated=0, rejected=1)
+
+        assert (half_way["rows_unchanged"], half_way["rows_rejected"]) == (0, 1)
+        assert reporter.final_counts()["rows_unchanged"] == 1
+
+
+def test_an_attempt_that_was_given_up_for_dead_lists_no_rows(import_: Import) -> None:
+    with Reporter(import_) as reporter:
+        Import.objects.update(attempt=import_.attempt + 1)
+        reporter.staged.reject(2, [""], [error(2)])
+        reporter.staged.save()
+
+    assert reported(import_) == []

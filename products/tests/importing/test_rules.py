@@ -181,6 +181,15 @@ def test_a_product_whose_row_is_rejected_is_not_taken_for_missing() -> None:
     assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
 
 
+@pytest.mark.parametrize("sku", ["\N{NO-BREAK SPACE}Café", "café\t", "Cafe\N{COMBINING ACUTE ACCENT}"])
+def test_the_sku_of_a_rejected_row_is_read_like_any_other(sku: str) -> None:
+    imported(csv(HEADER, "Café,Chair,,active"))
+
+    import_ = synced(csv(HEADER, f"{sku},Chair,,sold"), max_rejects="none", max_deactivated="none")
+
+    assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
+
+
 def test_more_than_the_limit_is_not_deactivated_unless_that_is_said() -> None:
     imported(csv(HEADER, *(f"P-{n},Lamp,," for n in range(10))))
     before = catalogue()

@@ -222,3 +222,19 @@ def test_what_was_applied_in_chunks_is_undone_in_chunks() -> None:
 def test_the_import_to_be_undone_may_be_of_a_file_that_waits() -> None:
     with pytest.raises(ConflictError, match="Only what was applied"):
         undoer.request_undo(received(numbered(2)), user=None)
+
+
+def test_what_was_undone_and_then_applied_again_counts_as_an_edit() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    first = imported(csv("sku,name", "A,Lantern"))
+    second = imported(csv("sku,name", "A,Chandelier"))
+    again = undone(undone(second))
+    assert names() == {"A": "Chandelier"}
+
+    undo = undone(first)
+
+    assert names() == {"A": "Chandelier"}
+    assert reported(undo) == [(1, "edited_since")]
+
+    undone(again)
+    assert names() == {"A": "Lantern"}
