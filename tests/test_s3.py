@@ -24,6 +24,7 @@ from accounts.tests.people import token_of
 from common.errors import StoreUnavailableError, TooLargeError
 from common.s3_store import PART
 from odata import backup
+from odata.doctor import machine
 from odata.tests.running import free_port, wait_until
 from products.importing import lease, receiver, stager, uploads
 from products.importing.options import ImportOptions
@@ -223,6 +224,13 @@ def test_a_backup_holds_the_files_of_the_bucket(bucket: Any, tmp_path: Path) -> 
 
     with tarfile.open(tmp_path / "today.odata") as tar:
         assert {"files/errors/older.csv", f"files/{import_.stored_file}"} <= set(tar.getnames())
+
+
+def test_the_doctor_says_that_the_bucket_takes_a_file(bucket: Any) -> None:
+    [finding] = machine.file_store()
+
+    assert (finding.state, "S3FileStore" in finding.sentence) == ("ok", True)
+    assert not stored(bucket)
 
 
 # --- a store that is away ----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
+from django.core.files.storage import default_storage, storages
 from django.core.mail import get_connection
 
 from odata import health
@@ -158,7 +158,7 @@ def disk() -> Iterator[Finding]:
 def file_store() -> Iterator[Finding]:
     """A small file goes there, comes back as it was, and is removed."""
     content = uuid.uuid4().hex.encode()
-    kind = f"{type(default_storage._wrapped).__name__}" if default_storage.exists("") is not None else ""  # type: ignore[attr-defined]
+    kind = type(storages["default"]).__name__
     began = time.monotonic()
     try:
         name = default_storage.save(f"doctor-{uuid.uuid4().hex}.txt", ContentFile(content))
