@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.db.models.signals import post_delete, post_save
@@ -71,8 +71,9 @@ def _known(digest: str) -> tuple[Any, ...] | None:
 @receiver([post_save, post_delete], sender=ApiToken)
 @receiver([post_save, post_delete], sender=User)
 def look_again(sender: Any, **_: Any) -> None:
-    """A token or a person has changed: what is known of them will do no more."""
+    """A token or a person has changed: what is known of them will do no more, nor what others read until the commit."""
     _lately.clear()
+    transaction.on_commit(_lately.clear)
 
 
 def living_token(token_id: int | None) -> ApiToken | None:

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.safestring import mark_safe
@@ -48,9 +49,9 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = OwnTokenForm(user, request.POST if request.method == "POST" else None)
     full = ""
     if request.method == "POST" and form.is_valid():
-        asked = form.cleaned_data
-        token, full = ApiToken.issue(user, name=asked["name"], scopes=asked["scopes"], expires_at=asked["expires_at"])
-        audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
+        with transaction.atomic():
+            token, full = ApiToken.issue(user, **form.cleaned_data)
+            audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
         form = OwnTokenForm(user)
     held = scopes_of(user, None)
     context = {
@@ -64,6 +65,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
+@transaction.atomic
 def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
     """Remove a token of one's own: from the next request on it opens nothing."""
     token = get_object_or_404(ApiToken.objects.filter(user=request.user.pk), pk=token_id)
@@ -76,6 +78,7 @@ def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
 @never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
+@transaction.atomic
 def two_factor(request: HttpRequest) -> HttpResponse:
     """Set the second factor up, or remove it."""
     user: Any = request.user

@@ -16,6 +16,7 @@ import enum
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 import uuid
@@ -533,12 +534,15 @@ def filters(command: argparse.ArgumentParser) -> None:
 
 
 def token(arguments: argparse.Namespace) -> str:
-    """Raises ClientError if there is none."""
-    found = arguments.token_file.read_text(encoding="utf-8") if arguments.token_file else os.environ.get("ODATA_TOKEN")
-    if not (found or "").strip():
+    """Raises ClientError if there is none, or what there is can't be one. It never says what that was."""
+    file = arguments.token_file
+    found = file.read_text(encoding="utf-8", errors="replace") if file else os.environ.get("ODATA_TOKEN", "")
+    if not found.strip():
         raise ClientError("Set ODATA_TOKEN, or name a file by --token-file. `manage.py issue_token` makes tokens.",
                           Exit.USAGE)  # fmt: skip
-    return str(found).strip()
+    if not re.fullmatch("[!-~]+", found.strip()):
+        raise ClientError(f"{file or 'ODATA_TOKEN'} holds more than a token: it is one word, on one line.", Exit.USAGE)
+    return found.strip()
 
 
 def run(argv: list[str] | None = None) -> int:

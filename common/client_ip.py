@@ -21,6 +21,8 @@ def client_ip(request: HttpRequest) -> str | None:
         if len(hops) >= settings.PROXY_COUNT:
             peer = hops[-settings.PROXY_COUNT]
     try:
-        return str(ipaddress.ip_address(peer))
+        address = ipaddress.ip_address(peer.partition("%")[0])  # of an address of the local link, the zone follows
     except ValueError:
         return None
+    # A server that listens on `::` sees IPv4 clients as ::ffff:198.51.100.7, which are no neighbours of each other.
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 from collections.abc import Callable
 
 from django.core.management.utils import get_random_secret_key
@@ -48,8 +49,9 @@ def read_or_make(places: Places, name: str, make: Callable[[], str]) -> str:
     except FileNotFoundError:
         pass
     places.make_home()
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Not by process id: those of two containers that share the folder are often the same.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(make())
         file.flush()

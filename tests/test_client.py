@@ -381,6 +381,20 @@ def test_a_server_that_is_not_there_has_a_code_of_its_own(shell: Shell, small: P
     assert "does not answer" in err
 
 
+@pytest.mark.parametrize("wrong", ["odata_1\nodata_2", "odata_1 odata_2", "odata_1\u20ac"])
+def test_what_can_be_no_token_is_refused_without_being_shown(wrong: str, tmp_path: Path) -> None:
+    shell = Shell(tmp_path, 9, "")
+    (tmp_path / "token").write_text(wrong, encoding="utf-8")
+
+    for code, out, err in (
+        shell.run("products", ODATA_TOKEN=wrong),
+        shell.run("--token-file", str(tmp_path / "token"), "products"),
+    ):
+        assert (code, out) == (2, "")
+        assert "holds more than a token" in err
+        assert "odata_1" not in err and "Traceback" not in err
+
+
 def test_the_token_is_never_shown(shell: Shell) -> None:
     token = shell.environment["ODATA_TOKEN"]
     for arguments in (["products", "no-such"], ["--help"], ["products", "--url", "x"]):

@@ -13,7 +13,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
-from django.db import ProgrammingError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import totp
@@ -220,6 +220,28 @@ def test_people_make_see_and_revoke_their_own_tokens(alice: User) -> None:
         "token.issued",
         "token.revoked",
     ]
+
+
+def test_what_the_audit_log_cannot_note_is_not_done(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    token, _ = token_of(alice, "read")
+    device = second_factor.begin(alice)
+    device.confirmed = True
+    device.save()
+    code = totp(device.bin_key)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE accounts_auditentry ADD CONSTRAINT full_disk CHECK (action !~ '^(token|second)') NOT VALID"
+        )
+
+    assert client.post("/account/tokens/", {"name": "shop", "scopes": ["read"]}).status_code == 409
+    assert client.post(f"/account/tokens/{token.pk}/revoke/").status_code == 409
+    assert client.post("/account/second-factor/", {"act": "remove", "code": f"{code:06}"}).status_code == 409
+    with pytest.raises(IntegrityError), transaction.atomic():
+        call_command("issue_token", "alice", "--name", "shop", "--scopes", "read")
+    assert list(ApiToken.objects.all()) == [token]
+    assert second_factor.enrolled(alice)
 
 
 def test_nobody_makes_a_token_that_may_more_than_they(alice: User) -> None:

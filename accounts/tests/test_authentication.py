@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import path
@@ -218,6 +220,24 @@ def test_what_is_known_of_a_token_is_forgotten_at_once_where_it_or_its_person_ch
     alice.save()
     assert ask(full).status_code == 200
     token.delete()
+    assert ask(full).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_others_read_of_a_token_until_it_was_removed_will_not_do_either(alice: User) -> None:
+    token, full = issue(alice)
+    assert ask(full).status_code == 200  # its use is noted with that: nobody waits for its row below
+
+    def ask_elsewhere() -> int:
+        try:
+            return int(ask(full).status_code)
+        finally:
+            connection.close()
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as thread:
+        token.delete()
+        assert thread.submit(ask_elsewhere).result() == 200, "nobody knows of it yet"
+
     assert ask(full).status_code == 401
 
 

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 
 from odata.embedded.places import Places
-from odata.secret_key import read_or_make_webhook_keys
+from odata.secret_key import read_or_make, read_or_make_webhook_keys
 from odata.tests.running import environment, fresh_folder, manage
 
 
@@ -28,6 +28,19 @@ def test_the_keys_are_made_once_for_the_owner_alone(tmp_path: Path) -> None:
     assert read_or_make_webhook_keys(places) == keys
     assert [path.name for path in places.home.iterdir()] == ["webhook_secret_keys"]
     assert (places.home / "webhook_secret_keys").stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_with_the_same_id_on_two_machines_agree(tmp_path: Path) -> None:
+    places, made = Places(tmp_path / "home"), []
+
+    def meanwhile() -> str:
+        """The other one is quicker."""
+        made.append(read_or_make(places, "key", lambda: "theirs"))
+        return "ours"
+
+    assert read_or_make(places, "key", meanwhile) == "theirs"
+    assert made == ["theirs"]
+    assert [path.name for path in places.home.iterdir()] == ["key"]
 
 
 def keys_of_a_process(home: Path, **variables: str) -> list[str]:

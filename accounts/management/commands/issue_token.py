@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit
@@ -30,6 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--scopes", required=True, help=f"Some of: {','.join(Scope.values)}.")
         parser.add_argument("--expires-in", metavar="TIME", help="Such as 12h, 30d or 8w; never, if not given.")
 
+    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         user = find_user(options["username"])
         token, full = ApiToken.issue(

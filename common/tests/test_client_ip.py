@@ -1,0 +1,27 @@
+"""Where a request comes from."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import RequestFactory
+from pytest_django import Settings
+
+from common.client_ip import client_ip
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        ("::ffff:198.51.100.7", "198.51.100.7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("", None),
+        ("nobody", None),
+    ],
+)
+def test_an_address_has_one_spelling(peer: str, address: str | None, settings: Settings) -> None:
+    assert client_ip(RequestFactory().get("/", REMOTE_ADDR=peer)) == address
+
+    settings.PROXY_COUNT = 1
+    assert client_ip(RequestFactory().get("/", headers={"X-Forwarded-For": f"10.0.0.1, {peer or 'x'}"})) == address
