@@ -10,6 +10,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from common.tests.waiting import wait_until
 from products.importing import lease
 from products.models import Import, ReportedRow
 from products.tests.importing.imports import (
