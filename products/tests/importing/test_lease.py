@@ -25,7 +25,6 @@ from products.tests.importing.imports import (
     received,
     run,
     stored_text,
-    wait_until,
     waiting_for_lock,
 )
 
