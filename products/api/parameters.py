@@ -49,8 +49,8 @@ _FIELDS: dict[str, Callable[..., serializers.Field]] = {
 
 
 def refuse_unknown_parts(body: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise InvalidInputError for parts of a form or a JSON body that nobody would read, and for parts of a form that are
-    there twice."""
+    """Raise InvalidInputError for parts of a form or a JSON body that nobody would read, and for parts of a form that
+    are there twice."""
     names = sorted(known)
     errors = [
         FieldError(f"/{name}", "unknown_parameter", f"There is no {name!r} here. There are: {', '.join(names)}.")
