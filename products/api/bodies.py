@@ -70,8 +70,8 @@ def prepare(request: HttpRequest, sender: User) -> None:
 
 def no_file() -> InvalidInputError:
     return InvalidInputError(
-        "There is no file in the request. Send it as the multipart field `file`, as the body itself with the type "
-        "text/csv, or name a finished upload in JSON, as `upload`.",
+        "There is no file in the request, or nothing in it. Send it as the multipart field `file`, as the body "
+        "itself with the type text/csv, or name a finished upload in JSON, as `upload`.",
         code="file_missing",
     )
 
@@ -80,7 +80,7 @@ def file_of(request: Request) -> tuple[Iterator[bytes], str]:
     """The file of a request as chunks, and what it is called. Raises InvalidInputError if there is none."""
     if is_form(request):
         upload = request.FILES.get("file")
-        if upload is None:
+        if upload is None or not upload.size:
             raise no_file()
         return upload.chunks(CHUNK), upload.name or UNNAMED
     return _pieces(getattr(request, "set_down", None) or request.data), _name(request)

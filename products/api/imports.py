@@ -116,7 +116,10 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
 FORM: dict[str, Any] = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary", "description": "The file."}, **OPTION_FIELDS},
+    "properties": {
+        "file": {"type": "string", "format": "binary", "minLength": 1, "description": "The file."},
+        **OPTION_FIELDS,
+    },
     "additionalProperties": False,
 }
 UPLOAD: dict[str, Any] = {

@@ -190,6 +190,7 @@ def test_options_that_are_not_understood_are_refused(client: APIClient, query: s
         ({"on_eror": "abort"}, "unknown_parameter", "on_eror"),
         ({"mode": ["create", "update"]}, "repeated_parameter", "mode is given 2 times"),
         ({"check_first": "1"}, "invalid", "Use true or false"),
+        ({"file": SimpleUploadedFile("a.csv", b"")}, "file_missing", "nothing in it"),
     ],
 )
 def test_parts_of_a_form_that_are_not_understood_are_refused(
