@@ -77,9 +77,7 @@ def change(statement: LiteralString) -> list[tuple[int, int]]:
 def sessions(condition: str = "") -> int:
     """How many of a backup's or restore's programs are connected."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'odata-backup' {condition}"  # noqa: S608
-        )
+        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'odata-backup' {condition}")
         return int(cursor.fetchone()[0])
 
 

@@ -99,7 +99,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     def redeliver_many(self, request: Request) -> Response:
         wanted = read_fields(Redelivery, request)
         if "ids" in wanted:
-            found = Delivery.objects.visible_to(request.user).filter(pk__in=wanted["ids"])
+            found: QuerySet[Delivery] = Delivery.objects.visible_to(request.user).filter(pk__in=wanted["ids"])
         elif "endpoint" in wanted and "since" in wanted:
             endpoint = visible_endpoint(request, wanted["endpoint"])
             found = deliveries.of_period(endpoint, wanted["since"], wanted.get("until"), wanted["state"])
