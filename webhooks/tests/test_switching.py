@@ -182,7 +182,7 @@ def test_a_description_of_several_lines_is_one_line_of_a_subject(mailoutbox: lis
         endpoint = endpoint_of(receiver, description="Shop\r\nBcc: all@shop.example")
         switching.turn_off(Trouble(endpoint.pk, "It answered 410.", "It is gone.", "ping"))
 
-    assert [mail.subject for mail in mailoutbox] == ["Webhook endpoint turned off: Shop Bcc: all@shop.example"]
+    assert [str(mail.subject) for mail in mailoutbox] == ["Webhook endpoint turned off: Shop Bcc: all@shop.example"]
 
 
 def test_who_has_left_is_told_no_more() -> None:
