@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +103,9 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The browser's stories last: Playwright leaves an event loop running in this thread, and tests of
-    asynchronous code can't start theirs beside it."""
-    items.sort(key=lambda item: "tests/browser/" in item.path.as_posix())
+    asynchronous code can't start theirs beside it. Of them the long files first, so that all processes end together."""
+    tests = Counter(item.path for item in items if "tests/browser/" in item.path.as_posix())
+    items.sort(key=lambda item: (item.path in tests, -tests[item.path]))
 
 
 def pytest_collection_finish() -> None:
