@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -100,6 +102,33 @@ def test_it_is_not_ready_until_all_migrations_are_applied(client: Client) -> Non
             cursor.execute(
                 "INSERT INTO django_migrations (app, name, applied) VALUES ('accounts', '0001_initial', now())"
             )
+
+
+class Slow(socketserver.BaseRequestHandler):
+    """A server that hangs up, after a moment."""
+
+    asked = 0
+
+    def handle(self) -> None:
+        Slow.asked += 1
+        time.sleep(0.3)
+
+
+def test_however_many_ask_at_once_it_looks_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes while it looks waits for the next look."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow) as server, ThreadPoolExecutor(16) as threads:
+        threads.submit(server.serve_forever, poll_interval=0.05)
+        try:
+            monkeypatch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+            monkeypatch.setitem(connection.settings_dict, "PORT", str(server.server_address[1]))
+            health.check_all()
+            of_one_look, Slow.asked = Slow.asked, 0
+
+            found = [each.result() for each in [threads.submit(health.check_all) for _ in range(12)]]
+        finally:
+            server.shutdown()
+    assert 0 < Slow.asked <= 2 * of_one_look
+    assert {each["database"].state for each in found} == {"failed"}
 
 
 def test_it_tells_no_names_of_servers(client: Client, settings: Any) -> None:
