@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_WAITING = 1000
+"""Messages in the queue of the imports, beyond which a sweep sends no more: it repeats those that nobody takes up, so
+that they would fill the queue's memory while no worker runs. The rows say what waits; sent is it when there is room."""
+
 
 def start_import(chunks: Iterable[bytes], *, file_name: str, options: ImportOptions, user: User | None) -> Import:
     """Take a file in and tell the workers of it. Raises what `receiver.receive` raises; that nobody
@@ -138,9 +142,20 @@ def remove_expired_uploads() -> None:
 @shared_task
 def sweep_imports() -> None:
     """Put right what dead workers and lost messages left behind."""
-    for import_id in lease.sweep():
-        dispatch(import_id)
+    if waiting := lease.sweep():
+        for import_id in waiting[: _room_in_queue()]:
+            dispatch(import_id)
     stager.drop_abandoned()
+
+
+def _room_in_queue() -> int:
+    """How many messages of imports may be sent, beside those that wait."""
+    with run_import.app.connection_for_read() as queue:
+        try:
+            waiting: int = queue.default_channel.client.llen("imports")  # type: ignore[attr-defined]  # Valkey's
+        except (QueueError, OSError, *queue.connection_errors):  # type: ignore[misc]  # untyped there
+            return MOST_WAITING  # who sends the first one is told what is wrong
+    return max(0, MOST_WAITING - waiting)
 
 
 @shared_task

@@ -234,7 +234,13 @@ def remove_orphans() -> None:
     _, names = listed(FOLDER)
     known = set(Import.objects.filter(stored_file__startswith=f"{FOLDER}/").values_list("stored_file", flat=True))
     for path in (f"{FOLDER}/{name}" for name in names):
-        if path not in known and default_storage.get_modified_time(path) < timezone.now() - ORPHAN_AGE:
+        if path in known:
+            continue
+        try:
+            old = default_storage.get_modified_time(path) < timezone.now() - ORPHAN_AGE
+        except FileNotFoundError:  # set aside or removed since the folder was read
+            continue
+        if old:
             logger.warning("orphan_file_removed", extra={"path": path})
             default_storage.delete(path)
 

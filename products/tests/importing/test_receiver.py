@@ -196,5 +196,19 @@ def test_old_files_without_an_import_are_removed_and_no_others(file_store: Path)
     assert set(files_in(file_store)) == {file_store / known.stored_file, aside, arriving}
 
 
+def test_a_file_that_goes_while_the_folder_is_looked_through_keeps_no_other_there(file_store: Path) -> None:
+    received(numbered(1))
+    folder = file_store / "imports"
+    orphans = [folder / f"{number}.csv" for number in range(9)]
+    for orphan in orphans:
+        orphan.touch()
+        os.utime(orphan, (0, 0))
+    (folder / "gone.csv").symlink_to(folder / "nowhere")  # listed, and not there when it is asked for its age
+
+    receiver.remove_orphans()
+
+    assert not any(orphan.exists() for orphan in orphans)
+
+
 def test_there_need_be_no_files_at_all() -> None:
     receiver.remove_orphans()

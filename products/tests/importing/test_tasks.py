@@ -123,6 +123,18 @@ def test_a_sweep_while_the_queue_is_down_leaves_it_to_the_next() -> None:
     assert read(import_).dispatched_at is None
 
 
+def test_a_sweep_adds_nothing_to_a_queue_that_nobody_works_on() -> None:
+    received(numbered(2))
+    Import.objects.update(dispatched_at=None)
+    with app.connection_for_write() as queue:
+        client = queue.default_channel.client  # type: ignore[attr-defined]
+        client.rpush("imports", *["{}"] * tasks.MOST_WAITING)
+
+        tasks.sweep_imports()
+
+        assert client.llen("imports") == tasks.MOST_WAITING
+
+
 def test_the_sweep_tells_of_an_import_whose_worker_vanished_and_clears_up_behind_it() -> None:
     import_ = received(numbered(2))
     Import.objects.update(state="PROGRESS", attempt=1, lease_expires_at=Now() - timedelta(seconds=1))
