@@ -66,8 +66,8 @@ class IdempotentPosts(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        header = request.headers.get(HEADER)
-        if header is not None and request.method == "POST" and hasattr(self, "post"):
+        header = request.headers.get(HEADER) if request.method == "POST" else None
+        if header is not None and hasattr(self, "post"):
             if self.takes_no_key_because:
                 raise InvalidInputError(self.takes_no_key_because, code="idempotency_key_not_taken")
             self.post: Callable[..., Any] = partial(self._once, read_key(header), self.post)

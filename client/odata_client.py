@@ -85,6 +85,14 @@ class Token(requests.auth.AuthBase):
         return request
 
 
+class Again(Retry):
+    """Waits as long as the server asks for, but no longer than LONGEST_PAUSE."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        pause = super().get_retry_after(response)
+        return None if pause is None else min(pause, LONGEST_PAUSE)
+
+
 class Server:
     """The server, asked with a token; what it refuses is a ClientError with its own words."""
 
@@ -93,7 +101,7 @@ class Server:
         self.session = requests.Session()
         self.session.auth = Token(token)
         # Reads may be asked again. Of writes only POSTs are, in `ask`: who knows whether the first one arrived.
-        again = Retry(
+        again = Again(
             total=retries, backoff_factor=0.5, status_forcelist=[429, 502, 503, 504], allowed_methods=["GET", "HEAD"],
             raise_on_status=False,
         )  # fmt: skip

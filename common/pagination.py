@@ -89,24 +89,25 @@ class KeyPages(KeysetPages):
     """The same pages over `Rows`, which need not be a query set. Their keys are whole numbers."""
 
     def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        """One page of `rows`. Raises InvalidInputError."""
+        """One page of `rows`, without their keys. Raises InvalidInputError."""
         self.base_url: str = request.build_absolute_uri()
         limit = self.get_page_size(request)
         after, before = self._keys(request)
         found = rows.page(after=after, before=before, limit=limit + 1)
         more = len(found) > limit
-        self.page = found[-limit:] if before is not None else found[:limit]
+        page: list[Any] = found[-limit:] if before is not None else found[:limit]
+        self._page_keys = [row.pop("key") for row in page]
         self._has_previous = more if before is not None else after is not None
         self._has_next = before is not None or more
-        return list(self.page)
+        return page
 
     def get_next_link(self) -> str | None:
         """Where the rows after this page are."""
-        return self._link(f"after:{self.page[-1]['key']}") if self._has_next and self.page else None
+        return self._link(f"after:{self._page_keys[-1]}") if self._has_next and self._page_keys else None
 
     def get_previous_link(self) -> str | None:
         """Where the rows before this page are."""
-        return self._link(f"before:{self.page[0]['key']}") if self._has_previous and self.page else None
+        return self._link(f"before:{self._page_keys[0]}") if self._has_previous and self._page_keys else None
 
     def _link(self, position: str) -> str:
         cursor = b64encode(position.encode()).decode()

@@ -402,6 +402,18 @@ def test_the_token_is_never_shown(shell: Shell) -> None:
         assert token not in out + err
 
 
+def test_it_waits_no_longer_than_half_a_minute_whatever_a_server_asks_for() -> None:
+    code = (
+        "import odata_client, urllib3; "
+        "asked = [urllib3.HTTPResponse(headers={'Retry-After': each}) for each in ('3600', '7')]; "
+        "print([odata_client.Again().get_retry_after(each) for each in asked])"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=CLIENT, check=True, capture_output=True, text=True).stdout
+
+    assert said.split() == ["[30.0,", "7]"]
+
+
 # --- what is written of it ---------------------------------------------------------------------
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,6 +215,22 @@ def test_expired_sessions_go_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     remove_what_is_old()
 
     assert [session.session_key for session in Session.objects.all()] == ["good"]
+
+
+def test_a_store_that_is_away_keeps_nothing_else_from_going(root: User) -> None:
+    import_ = imported(root, age=91)
+    file = Path(default_storage.path(import_.stored_file))
+    file.unlink()
+    (file / "in the way").mkdir(parents=True)
+    Session.objects.create(session_key="old", session_data="", expire_date=timezone.now() - timedelta(days=1))
+
+    with pytest.raises(OSError):
+        remove_what_is_old()
+
+    assert not Session.objects.exists()
+    import_.refresh_from_db()
+    assert import_.stored_file, "it goes another night"
+    shutil.rmtree(file)
 
 
 def test_zero_is_for_ever(root: User, settings: Settings) -> None:

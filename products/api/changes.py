@@ -85,8 +85,4 @@ class ChangesViewSet(GenericViewSet):
             choice(request, "field", Field),
         )
         page = self.paginate_queryset(cast("Any", changes_of(import_, wanted))) or []
-        return self.get_paginated_response([_without_key(change) for change in page])
-
-
-def _without_key(change: Any) -> dict[str, Any]:
-    return {name: value for name, value in change.items() if name != "key"}
+        return self.get_paginated_response(page)

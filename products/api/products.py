@@ -170,7 +170,7 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
             chosen_fields(request, FIELDS, always="sku"),
         )
         page = self.paginate_queryset(cast("Any", listing)) or []
-        return self.get_paginated_response([{name: row[name] for name in listing.fields} for row in page])
+        return self.get_paginated_response(page)
 
     def retrieve(self, request: Request, sku: str) -> Response:
         fields = chosen_fields(request, FIELDS, always="sku")
