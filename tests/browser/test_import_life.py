@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
+from common.tests.addresses import database_url
 from products.catalogue import CATALOGUE_LOCK
 from products.importing.options import ImportOptions
 from products.models import Import, Product
@@ -38,12 +39,9 @@ def sent(owner: User, content: str | bytes, name: str = "lamps.csv", **options: 
 @contextmanager
 def catalogue_held() -> Iterator[None]:
     """While somebody else has the catalogue: an import that wants to write waits, and is alive."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [CATALOGUE_LOCK])
-        try:
-            yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [CATALOGUE_LOCK])
+    with psycopg.connect(database_url(), autocommit=True) as somebody_else:
+        somebody_else.execute("SELECT pg_advisory_lock(%s)", [CATALOGUE_LOCK])
+        yield
 
 
 @pytest.fixture

@@ -144,10 +144,10 @@ def test_an_endpoint_is_made_tested_told_of_an_edit_and_told_again(tab: Page, se
         tab.get_by_label("Until (your time)").fill(f"{now + timedelta(minutes=2):%Y-%m-%dT%H:%M}")
         tab.locator("select[name=state]").select_option("all")
         tab.get_by_role("button", name="Deliver again").click()
-        expect(tab.locator(".messagelist")).to_contain_text("2 deliveries are made again.")
+        expect(tab.locator(".messagelist")).to_contain_text("1 delivery is made again.")  # not the test
         before = len(receiver.got)
         dispatch()
-        assert len(receiver.got) == before + 2
+        assert len(receiver.got) == before + 1
         tab.goto("/admin/webhooks/webhookendpoint/")
         shot(tab, "list")
         tab.goto("/admin/")
