@@ -18,7 +18,7 @@ class AnswerHeadersMiddleware(SecurityMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """What says nothing else about caches is kept by none: it is somebody's, or an error that passes."""
-        answer = super().process_response(request, response)
+        answer = response if "X-Content-Type-Options" in response else super().process_response(request, response)
         answer.headers.setdefault("Cache-Control", "no-store")
         return answer
 

@@ -20,7 +20,13 @@ if settings.OTEL_EXPORTER_OTLP_ENDPOINT and not settings.SETTING_PROBLEMS:
 
     trace_requests(settings.OTEL_EXPORTER_OTLP_ENDPOINT, settings.PROCESS)  # before Django loads its middleware
 
+from django.core.signals import request_started
+from django.db import reset_queries
+
 from common.whole_bodies import WholeBodies
+
+if not settings.DEBUG:
+    request_started.disconnect(reset_queries)  # with each request; but only DEBUG has queries remembered
 
 application = WholeBodies(get_wsgi_application())
 
