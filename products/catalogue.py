@@ -15,12 +15,13 @@ from django.db.models.functions import Lower, Now
 from django.db.models.lookups import Exact
 from psycopg.errors import LockNotAvailable
 
-from common.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from common.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, in_short
 from products import events, pushing
 from products.importing.columns import COLUMNS, DESCRIPTION, NAME, SKU, STATUS, Layout
 from products.importing.rows import ProductRow, RowError
 from products.importing.validator import make_validator
 from products.models import Import, Product, ProductChange
+from products.models.catalogue import EDITABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 CATALOGUE_LOCK = 0x0DA7A
 """Key of the advisory lock that whoever writes many products holds: one import's merge at a time."""
-
-EDITABLE = ("name", "description", "status", "attributes")
-"""What of a product may change. The sku names it, and names don't change."""
 
 _has_nul = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
 """In the text of JSON: `\\u0000` that is not itself written with a backslash before it."""
@@ -86,7 +84,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     errors = [FieldError(f"/{name}", *problem) for name, value in fields.items() if (problem := _unstorable(value))]
     if errors:
-        raise InvalidInputError(_in_short(errors), errors=errors)
+        raise InvalidInputError(in_short(errors), errors=errors)
     needed = [name for name in (SKU.name, NAME.name, STATUS.name) if name in fields]
     empty = [name for name in needed if not fields[name].strip()]
     errors = [FieldError(f"/{name}", f"{name}_missing", f"The {name} is empty. A product needs one.") for name in empty]
@@ -94,14 +92,10 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(judged, ProductRow):
         errors += [FieldError(f"/{error.column}", error.code, error.message) for error in judged]
     if errors or not isinstance(judged, ProductRow):
-        raise InvalidInputError(_in_short(errors), errors=errors)
+        raise InvalidInputError(in_short(errors), errors=errors)
     clean = judged._asdict() | {DESCRIPTION.name: judged.description or ""}
     del clean["attributes"]  # a request has them as they are
     return {name: clean.get(name, value) for name, value in fields.items()}
-
-
-def _in_short(errors: list[FieldError]) -> str:
-    return errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
 
 
 def _unstorable(value: Any) -> tuple[str, str] | None:
