@@ -11,10 +11,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts import audit
-from common.errors import FieldError, InvalidInputError, NotFoundError
-from webhooks import deliveries, egress, keys, secrets
+from common import sealing
+from common.errors import FieldError, InvalidInputError, NotFoundError, in_short
+from webhooks import deliveries, egress, keys
 from webhooks.event_types import EVENT_TYPES
 from webhooks.models import SignatureKind, WebhookEndpoint
+from webhooks.targets import MASK, own_headers
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -28,7 +30,6 @@ LONGEST_DELAY = 7 * 24 * 3600
 """Seconds between two attempts."""
 
 PLAIN = ("description", "adaptive_rate", "ordered")
-MASK = "••••"
 UNREADABLE = "(unreadable)"
 """Stands for the names of headers that no key in WEBHOOK_SECRET_KEYS decrypts. No header can be called so."""
 
@@ -110,16 +111,8 @@ def masked_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
     """The names of the endpoint's own request headers; their values are nobody's business."""
     try:
         return dict.fromkeys(own_headers(endpoint), MASK)
-    except secrets.UnreadableSecretError:
+    except sealing.UnreadableSecretError:
         return {UNREADABLE: MASK}
-
-
-def own_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
-    """The endpoint's own request headers, as they are sent. Raises UnreadableSecretError."""
-    if not endpoint.sealed_headers:
-        return {}
-    headers: dict[str, str] = json.loads(secrets.unseal(endpoint.sealed_headers))
-    return headers
 
 
 # --- what an endpoint may be ---------------------------------------------------------------------
@@ -135,8 +128,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
         except InvalidInputError as error:
             errors += error.errors or [FieldError(f"/{name}", error.code, error.detail)]
     if errors:
-        detail = errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
-        raise InvalidInputError(detail, code=errors[0].code, errors=errors)
+        raise InvalidInputError(in_short(errors), code=errors[0].code, errors=errors)
     return values
 
 
@@ -149,7 +141,7 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
         value = _known(value, SignatureKind.values, "unknown_signature", "way of signing")
     elif name == "headers":
         egress.check_headers(value)
-        return {"sealed_headers": secrets.seal(json.dumps(value)) if value else ""}
+        return {"sealed_headers": sealing.seal(json.dumps(value)) if value else ""}
     elif name == "retry_delays":
         _check_delays(value)
     elif name in BOUNDS:

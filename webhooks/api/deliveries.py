@@ -15,13 +15,14 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import NotFoundError
+from common.fields import read_fields
 from common.ids import first_uuid7
 from common.openapi import problems
 from common.pagination import NewestFirst
 from common.parameters import choice, identifier, moment
 from webhooks import deliveries
 from webhooks.api.documents import attempt_document, delivery_detail, delivery_document
-from webhooks.api.endpoints import read_fields, visible_endpoint
+from webhooks.api.endpoints import visible_endpoint
 from webhooks.api.serializers import AttemptDocument, DeliveryDetail, DeliveryDocument, Redelivered, Redelivery
 from webhooks.models import Attempt, Delivery
 

@@ -17,6 +17,7 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import NotFoundError
+from common.fields import read_fields
 from common.openapi import problems
 from common.pagination import KeysetPages
 from webhooks import deliveries, endpoints
@@ -197,13 +198,6 @@ def visible_endpoint(request: Request, endpoint_id: Any) -> WebhookEndpoint:
     except (ValueError, WebhookEndpoint.DoesNotExist):
         raise NotFoundError("There is no webhook endpoint with this id that you may see.") from None
     return endpoint
-
-
-def read_fields(serializer_class: Any, request: Request) -> dict[str, Any]:
-    """The fields that the body gives, of the right types."""
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def visible_endpoints(request: Request) -> Any:

@@ -443,3 +443,21 @@ def test_what_is_done_to_an_endpoint_is_in_the_audit_log(client: APIClient) -> N
         (f"webhook.{what}", "ada", document["id"]) for what in ("created", "changed", "secret_rotated", "deleted")
     ]
     assert document["secret"] not in str([entry.details for entry in entries])
+
+
+def test_a_list_of_many_endpoints_takes_as_many_queries_as_one_of_one(
+    client: APIClient, django_assert_max_num_queries: Any
+) -> None:
+    made(client, signatures=["v1", "v1a"])
+
+    def queries() -> int:
+        with django_assert_max_num_queries(50) as asked:
+            assert all(each["public_key"] for each in client.get(ENDPOINTS).json()["results"])
+        return len(asked)
+
+    queries()  # the first one notes that the token is in use
+    few = queries()
+    for _ in range(5):
+        made(client, signatures=["v1a"])
+
+    assert queries() == few

@@ -127,7 +127,7 @@ def test_what_comes_shortly_after_is_delivered_by_the_same_dispatcher() -> None:
 
 
 def test_the_endpoints_own_headers_are_sent_and_masked_in_the_log() -> None:
-    from webhooks.secrets import seal
+    from common.sealing import seal
 
     with receiving() as receiver:
         endpoint_of(receiver, sealed_headers=seal(json.dumps({"X-Token": "sesame"})))
