@@ -23,12 +23,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from common.counting import EstimatingPaginator, estimate
 from common.errors import InvalidInputError, ServiceError
+from common.moments import moment
 from products import catalogue
-from products.admin.imports import moment
-from products.admin.paginator import EstimatingPaginator, estimate
 from products.admin.timeline import timeline
 from products.models import Import, Product
+from products.models.catalogue import EDITABLE
 from products.search import NarrowSearchError, at_most, find, parse
 from products.selection import Selection
 from products.tasks import change_products
@@ -172,9 +173,9 @@ class ProductAdmin(ProductAdminBase):
 
     def save_model(self, request: HttpRequest, obj: Product, form: ModelForm[Product], change: bool) -> None:
         if change:
-            fields = {name: form.cleaned_data[name] for name in form.changed_data if name in catalogue.EDITABLE}
+            fields = {name: form.cleaned_data[name] for name in form.changed_data if name in EDITABLE}
             seen = form.cleaned_data.get("seen")
-            catalogue.update_product(Product.objects.get(pk=obj.pk), fields, actor=actor(request), version=seen)
+            catalogue.update_product(obj, fields, actor=actor(request), version=seen)
         else:
             fields = {name: value for name, value in form.cleaned_data.items() if name != "seen"}
             created = catalogue.create_product(fields, actor=actor(request))
@@ -197,9 +198,16 @@ class ProductAdmin(ProductAdminBase):
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:products_product_change", args=[object_id]) + "#history")
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Product | None:
+        product = super().get_object(request, object_id, from_field)
+        if product is not None:
+            product.looked_at_by = request.user  # type: ignore[attr-defined]  # for `changes`, which gets no request
+        return product
+
     @admin.display(description="Changes")
-    def changes(self, product: Product) -> SafeString:
-        return render_to_string("admin/products/product/changes.html", timeline(product.pk))
+    def changes(self, product: Any) -> SafeString:
+        shown = timeline(product.pk, product.looked_at_by)
+        return render_to_string("admin/products/product/changes.html", shown)
 
     def older_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The next part of a product's history, `?before=` an entry: rows for the table on its page."""
@@ -209,7 +217,9 @@ class ProductAdmin(ProductAdminBase):
         if not object_id.isdecimal() or not before.isdecimal():
             raise Http404
         return TemplateResponse(
-            request, "admin/products/product/changes.html", timeline(int(object_id), before=int(before))
+            request,
+            "admin/products/product/changes.html",
+            timeline(int(object_id), request.user, before=int(before)),
         )
 
     def inline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from common.counting import EstimatingPaginator
 from products import catalogue, search
-from products.admin.paginator import EstimatingPaginator
 from products.models import Import, Product, ProductChange
 from products.search import NarrowSearchError, at_most, find, parse
 from products.selection import Selection
@@ -323,6 +323,24 @@ def test_it_shows_the_history_of_a_product(editor: User) -> None:
 
     assert "Old lamp" in text
     assert "autumn.csv</a>, line 1337" in text
+
+
+def test_the_history_of_a_product_names_no_import_to_those_who_may_not_see_it(editor: User, importer: User) -> None:
+    product = make_product()
+    source = make_import(importer, file_name="secret-prices.csv")
+    catalogue.update_product(product, {"name": "Old lamp"}, actor=editor)
+    ProductChange.objects.create(
+        product_id=product.pk, sku=product.sku, action="updated", version=3, previous={}, import_id=source.pk
+    )
+    client = signed_in(editor)
+
+    page = client.get(f"{PRODUCTS}{product.pk}/change/").content.decode()
+    older = client.get(f"{PRODUCTS}{product.pk}/older/?before={2**60}").content.decode()
+
+    for text in (page, older):
+        assert "an import" in text
+        assert "secret-prices.csv" not in text
+        assert str(source.pk) not in text
 
 
 def test_it_lets_nobody_change_a_product_who_may_only_look(reader: User) -> None:
