@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, pointer_to
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -64,7 +64,9 @@ def refuse_unknown(request: Request, known: Iterable[str]) -> None:
     raise InvalidInputError(
         f"There is no parameter {unknown[0]!r} here. {known_ones}",
         code="unknown_parameter",
-        errors=[FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown],
+        errors=[
+            FieldError(pointer_to(name), "unknown_parameter", "Not a parameter of this address.") for name in unknown
+        ],
     )
 
 
@@ -78,7 +80,7 @@ def refuse_repeated(request: Request) -> None:
         f"The parameter {repeated[0][:80]!r} is given {len(request.query_params.getlist(repeated[0]))} times. Give it "
         "once: only one of the values could count.",
         code="repeated_parameter",
-        errors=[FieldError(f"/{name}", "repeated_parameter", "Given more than once.") for name in repeated],
+        errors=[FieldError(pointer_to(name), "repeated_parameter", "Given more than once.") for name in repeated],
     )
 
 
@@ -88,7 +90,7 @@ def refuse_empty(request: Request, names: Iterable[str]) -> None:
     empty = [name for name in names if request.query_params.get(name) == ""]
     if empty:
         message = f"{empty[0]} is empty. Give it a value, or leave it out."
-        raise _invalid(empty[0], "empty", message)
+        raise InvalidInputError.about(empty[0], message, "empty")
 
 
 def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
@@ -97,7 +99,7 @@ def choice(request: Request, name: str, choices: type[models.TextChoices], defau
     if value is None:
         return default
     if value not in choices.values:
-        raise _invalid(name, "invalid_choice", f"{name}={value!r} is none of {', '.join(choices.values)}.")
+        raise InvalidInputError.about(name, f"{name}={value!r} is none of {', '.join(choices.values)}.")
     return value
 
 
@@ -108,7 +110,7 @@ def one_of(request: Request, name: str, allowed: Sequence[str]) -> str:
         return ""
     if value not in allowed:
         message = f"{name}={value[:80]!r} is not possible here. There is: {', '.join(allowed)}."
-        raise _invalid(name, "invalid_choice", message)
+        raise InvalidInputError.about(name, message)
     return value
 
 
@@ -121,7 +123,7 @@ def chosen_fields(request: Request, allowed: Sequence[str], *, always: str) -> t
     wanted = {name.strip() for name in text.split(",")}
     if unknown := sorted(wanted.difference(allowed)):
         message = f"There is no field {unknown[0][:80]!r} to choose. There are: {', '.join(allowed)}."
-        raise _invalid("fields", "invalid_choice", message)
+        raise InvalidInputError.about("fields", message)
     return tuple(name for name in allowed if name in wanted or name == always)
 
 
@@ -133,7 +135,7 @@ def identifier(request: Request, name: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(value)
     except ValueError:
-        raise _invalid(name, "invalid", f"{name}={value[:80]!r} is no UUID.") from None
+        raise InvalidInputError.about(name, f"{name}={value[:80]!r} is no UUID.", "invalid") from None
 
 
 def moment(request: Request, name: str) -> datetime | None:
@@ -149,9 +151,5 @@ def moment(request: Request, name: str) -> datetime | None:
         found = None
     if found is None:
         message = f"{name}={value[:80]!r} is no time. Give it as ISO 8601, such as 2026-03-01T12:00:00Z."
-        raise _invalid(name, "invalid", message)
+        raise InvalidInputError.about(name, message, "invalid")
     return found if timezone.is_aware(found) else timezone.make_aware(found, UTC)
-
-
-def _invalid(name: str, code: str, message: str) -> InvalidInputError:
-    return InvalidInputError(message, errors=[FieldError(f"/{name}", code, message)])

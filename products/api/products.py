@@ -16,6 +16,7 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
+from common.fields import read_fields
 from common.openapi import problems
 from common.pagination import KeyPages
 from common.parameters import chosen_fields, one_of, refuse_empty
@@ -216,13 +217,6 @@ def shown(product: Product, **options: Any) -> Response:
 def document(product: Product) -> dict[str, Any]:
     """The product as everybody is shown it."""
     return {name: getattr(product, name) for name in FIELDS}
-
-
-def read_fields(serializer_class: type[ProductFields], request: Request) -> dict[str, Any]:
-    """The fields that the body gives, of the right types."""
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def refuse_renaming(product: Product, sku: str | None) -> None:
