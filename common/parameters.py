@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.permissions import BasePermission
@@ -93,21 +92,11 @@ def refuse_empty(request: Request, names: Iterable[str]) -> None:
         raise InvalidInputError.about(empty[0], message, "empty")
 
 
-def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
-    """The parameter's value, which must be one of the choices. Raises InvalidInputError."""
+def choice(request: Request, name: str, allowed: Sequence[str], default: str = "") -> str:
+    """The parameter's value, which must be one of these. Raises InvalidInputError."""
     value = request.query_params.get(name)
     if value is None:
         return default
-    if value not in choices.values:
-        raise InvalidInputError.about(name, f"{name}={value!r} is none of {', '.join(choices.values)}.")
-    return value
-
-
-def one_of(request: Request, name: str, allowed: Sequence[str]) -> str:
-    """The parameter's value, which must be one of these; empty if it is not there. Raises InvalidInputError."""
-    value = request.query_params.get(name)
-    if value is None:
-        return ""
     if value not in allowed:
         message = f"{name}={value[:80]!r} is not possible here. There is: {', '.join(allowed)}."
         raise InvalidInputError.about(name, message)

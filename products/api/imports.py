@@ -261,7 +261,7 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
 
     def list(self, request: Request) -> Response:
         imports = Import.objects.visible_to(request.user).select_related("created_by")
-        if state := choice(request, "state", Import.State):
+        if state := choice(request, "state", Import.State.values):
             imports = imports.filter(state=state)
         if digest := hex_digest(request, "sha256"):
             imports = imports.filter(sha256=digest)

@@ -19,7 +19,7 @@ from common.errors import FieldError, InvalidInputError
 from common.fields import read_fields
 from common.openapi import problems
 from common.pagination import KeyPages
-from common.parameters import chosen_fields, one_of, refuse_empty
+from common.parameters import choice, chosen_fields, refuse_empty
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
@@ -95,7 +95,7 @@ class ProductPages(KeyPages):
     def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """One page of a `Listing`. Raises InvalidInputError."""
         self._rows: Listing = rows
-        self._counts = bool(one_of(request, "total", ["estimate"]))
+        self._counts = bool(choice(request, "total", ["estimate"]))
         return super().paginate_queryset(rows, request, view)
 
     def parse_key(self, text: str) -> int | str:
@@ -167,7 +167,7 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
         refuse_empty(request, NEVER_EMPTY)
         listing = Listing(
             Selection.parse(request.query_params.dict()),
-            one_of(request, "ordering", ORDERS) or ORDERS[0],
+            choice(request, "ordering", ORDERS, default=ORDERS[0]),
             chosen_fields(request, FIELDS, always="sku"),
         )
         page = self.paginate_queryset(cast("Any", listing)) or []

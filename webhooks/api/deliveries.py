@@ -55,7 +55,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     )
     def list(self, request: Request) -> Response:
         found = _filtered(Delivery.objects.visible_to(request.user), request)
-        if state := choice(request, "state", Delivery.State):
+        if state := choice(request, "state", Delivery.State.values):
             found = found.filter(state=state)
         if event_type := request.query_params.get("event_type"):
             found = found.filter(event_type=event_type)
