@@ -149,7 +149,7 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 # Multipart uploads on their way; not the system's folder, which may be memory.
 FILE_UPLOAD_TEMP_DIR = ODATA_HOME / "uploads"
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["common.form_files.NoFiles"]
 
 # --- people ------------------------------------------------------------------------------------
 
