@@ -26,3 +26,11 @@ def client_ip(request: HttpRequest) -> str | None:
         return None
     # A server that listens on `::` sees IPv4 clients as ::ffff:198.51.100.7, which are no neighbours of each other.
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def neighbourhood(request: HttpRequest) -> str | None:
+    """Who counts as one where tries are counted: an address, of IPv6 the /64, of which one customer has all."""
+    address = client_ip(request)
+    if address and ":" in address:
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return address
