@@ -104,6 +104,8 @@ def two_factor(request: HttpRequest) -> HttpResponse:
     codes, problem = None, ""
     if act == "begin" and not second_factor.enrolled(user):
         second_factor.begin(user)
+    elif act == "abandon":
+        second_factor.abandon(user)
     elif act == "confirm" and (device := second_factor.waiting(user)) and not second_factor.enrolled(user):
         codes = second_factor.confirm(device, code)
         if codes is None:

@@ -209,6 +209,27 @@ def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
     assert not Authenticator.objects.get(user=alice).confirmed
 
 
+def test_who_has_begun_a_second_factor_may_think_better_of_it(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    client.post("/account/second-factor/", {"act": "begin"})
+
+    page = client.post("/account/second-factor/", {"act": "abandon", "code": ""}).content.decode()
+
+    assert "Set it up" in page
+    assert not Authenticator.objects.filter(user=alice).exists()
+
+
+def test_abandoning_leaves_a_second_factor_that_counts(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    device = Authenticator.objects.create(user=alice, name="authenticator", confirmed=True)
+
+    client.post("/account/second-factor/", {"act": "abandon", "code": ""})
+
+    assert Authenticator.objects.filter(pk=device.pk, confirmed=True).exists()
+
+
 # --- one's own tokens --------------------------------------------------------------------------
 
 
