@@ -20,6 +20,10 @@ def client_ip(request: HttpRequest) -> str | None:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
         if len(hops) >= settings.PROXY_COUNT:
             peer = hops[-settings.PROXY_COUNT]
+    if peer.startswith("["):  # some proxies add the port: 198.51.100.7:50123, [2001:db8::7]:50123
+        peer = peer[1:].partition("]")[0]
+    elif peer.count(":") == 1:
+        peer = peer.partition(":")[0]
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])  # of an address of the local link, the zone follows
     except ValueError:
