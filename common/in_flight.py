@@ -45,6 +45,8 @@ ALWAYS = ("/livez", "/readyz", "/metrics")
 """A full server is not a dead one: who asks for its health is answered."""
 SMALL_BODIES = ("", "application/json", "application/x-www-form-urlencoded")
 """Types of bodies that are no files."""
+FORM = "multipart/form-data"
+"""Such a body may be either: a small one is read like those, since strangers may send it, too."""
 
 
 class Places:
@@ -159,10 +161,11 @@ class InFlightMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path in ALWAYS:
             return self.get_response(request)
-        if request.content_type not in SMALL_BODIES and request.path != LOGIN:
+        if request.content_type not in (*SMALL_BODIES, FORM):
             return self._answer(request, self.files)
         if not 0 < _length(request) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return self._answer(request, self.requests)  # nothing to read, or to be refused before it is
+            # A form with a file; or nothing to read, or to be refused before it is.
+            return self._answer(request, self.files if request.content_type == FORM else self.requests)
         place = self.bodies.take(PATIENCE)
         if not place:
             return _refuse(request, of_files=False)

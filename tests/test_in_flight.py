@@ -164,6 +164,25 @@ def test_bodies_that_never_come_keep_nobody_from_reading(server: WebServer) -> N
     wait_until(lambda: requests.post(url, timeout=60, **writing).status_code != 503, "one can write again")
 
 
+def test_forms_of_strangers_that_never_come_keep_no_files_waiting(server: WebServer) -> None:
+    """A form may hold a file; theirs is read before it is known that they may send none."""
+    head = server.request(
+        "POST",
+        "/logout/",
+        f"Cookie: csrftoken={'a' * 32}",
+        "Content-Type: multipart/form-data; boundary=x",
+        "Content-Length: 5000000",
+    )
+    with ExitStack() as lines:
+        for _ in range(PLACES + 1):
+            lines.enter_context(server.connect()).sendall(head + b"--x")
+        url = f"http://127.0.0.1:{server.port}/login/"
+        wait_until(lambda: requests.post(url, data={"a": "b"}, timeout=60).status_code == 503, "they are stuck")
+
+        assert ask(server, "/api/v1/imports/", b"sku,name\n").status_code == 202
+        assert ask(server, "/api/v1/products/export.csv").status_code == 200
+
+
 @pytest.mark.parametrize("form", [{"data": {}}, {"files": {"more": "x"}}], ids=["urlencoded", "multipart"])
 def test_a_flood_of_logins_keeps_nobody_from_anything_else(server: WebServer, form: dict[str, Any]) -> None:
     """Each takes 100 MB to be looked at, and any stranger may ask for it."""
