@@ -39,7 +39,8 @@ AT_ONCE = 3
 """Enough to keep one processor busy while PostgreSQL answers the others."""
 STALL = 0.005
 """Seconds: as long as Python leaves its lock with a thread that others wait for (sys.getswitchinterval)."""
-LOGIN = "/login/"
+PASSWORDS = ("/login/", "/account/password/", "/admin/password_change/")
+"""Where they are checked."""
 LOGINS = 2
 ALWAYS = ("/livez", "/readyz", "/metrics")
 """A full server is not a dead one: who asks for its health is answered."""
@@ -177,7 +178,7 @@ class InFlightMiddleware:
                 return problem_response(request, explain(error) or SERVER_ERROR)
             raise
         # With its place, until the request has one: no more bodies than there are places lie in memory.
-        places = self.logins if request.path == LOGIN else self.requests
+        places = self.logins if request.path in PASSWORDS else self.requests
         return self._answer(request, places, then=partial(self.bodies.give_back, place))
 
     def _answer(
