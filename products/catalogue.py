@@ -34,6 +34,10 @@ CATALOGUE_LOCK = 0x0DA7A
 _has_nul = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
 """In the text of JSON: `\\u0000` that is not itself written with a backslash before it."""
 
+MOST_LEVELS = 100
+"""Of objects and lists in one another. Python takes some hundred more, but fewer where it is deep in a page of the
+admin: what is stored has to be possible to open there, and to mend."""
+
 PASSES = "active"
 """A cell that is right for every column: stands where there is nothing to judge."""
 
@@ -99,7 +103,9 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unstorable(value: Any) -> tuple[str, str] | None:
-    """The code and the words of what PostgreSQL can't store in this value, a text or whatever JSON holds."""
+    """The code and the words of what can't be stored of this value, a text or whatever JSON holds."""
+    if _is_deeper(value, MOST_LEVELS):
+        return "nested_too_deeply", f"More than {MOST_LEVELS} objects and lists stand in one another. Make it flatter."
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -110,6 +116,21 @@ def _unstorable(value: Any) -> tuple[str, str] | None:
     if not isinstance(value, str) and _has_nul(text):
         return "control_character", "A text holds a NUL character, which can't be stored. Remove it."
     return None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether more objects and lists than that stand in one another."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            inner
+            for each in layer
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _judge(fields: Mapping[str, Any]) -> ProductRow | list[RowError]:

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.csrf import csrf_protect
 
 from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLargeError
+from common.form_files import take_files
 from products.importing import columns, receiver
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
 from products.models import Import
@@ -37,6 +38,7 @@ def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then
     try:
         if request.user.is_authenticated:
             receiver.refuse_by_length(int(request.META.get("CONTENT_LENGTH") or 0), request.user, in_form=True)
+            take_files(request)
         return _take(request, then)
     except ServiceError as error:
         return form(error)

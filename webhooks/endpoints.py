@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -62,6 +63,12 @@ def update(
     Raises InvalidInputError that names all bad fields, and NotFoundError."""
     values = checked(fields)
     endpoint = _locked(endpoint)
+    if "headers" not in fields and endpoint.sealed_headers and is_another_receiver(endpoint, fields.get("url")):
+        message = (
+            "The endpoint's own headers were written for another host, and may hold its password. With a URL of "
+            "another host send `headers` as well: those that this one is to get, or none."
+        )
+        raise InvalidInputError(message, errors=[FieldError("/headers", "headers_of_another_host", message)])
     if "enabled" in values and values["enabled"] != endpoint.enabled:
         values |= {"disabled_at": None if values["enabled"] else Now(), "disabled_reason": ""}
         if values["enabled"]:
@@ -105,6 +112,11 @@ def _locked(endpoint: WebhookEndpoint) -> WebhookEndpoint:
     if found is None:
         raise NotFoundError("This webhook endpoint has just been removed.")
     return found
+
+
+def is_another_receiver(endpoint: WebhookEndpoint, url: str | None) -> bool:
+    """Whether this URL leads to another host than the endpoint's does, or there in another way."""
+    return url is not None and urlsplit(url.lower())[:2] != urlsplit(endpoint.url.lower())[:2]
 
 
 def masked_headers(endpoint: WebhookEndpoint) -> dict[str, str]:

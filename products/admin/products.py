@@ -213,13 +213,13 @@ class ProductAdmin(ProductAdminBase):
         """The next part of a product's history, `?before=` an entry: rows for the table on its page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        before = request.GET.get("before", "")
-        if not object_id.isdecimal() or not before.isdecimal():
+        product_id, before = whole_number(object_id), whole_number(request.GET.get("before", ""))
+        if product_id is None or before is None:
             raise Http404
         return TemplateResponse(
             request,
             "admin/products/product/changes.html",
-            timeline(int(object_id), request.user, before=int(before)),
+            timeline(product_id, request.user, before=before),
         )
 
     def inline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -228,14 +228,15 @@ class ProductAdmin(ProductAdminBase):
             return HttpResponse(status=405, headers={"Allow": "POST"})
         if not self.has_change_permission(request):
             raise PermissionDenied
-        product = Product.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        product_id = whole_number(object_id)
+        product = None if product_id is None else Product.objects.filter(pk=product_id).first()
         if product is None:
             raise Http404
-        version = request.POST.get("version", "")
-        if not version.isdecimal():
+        version = whole_number(request.POST.get("version", ""))
+        if version is None:
             raise InvalidInputError("version has to be the number that the list showed.")
         fields = {name: request.POST[name] for name in ("name", "status") if name in request.POST}
-        product = catalogue.update_product(product, fields, actor=actor(request), version=int(version))
+        product = catalogue.update_product(product, fields, actor=actor(request), version=version)
         return JsonResponse(row_of(product))
 
     # --- the list ------------------------------------------------------------------------------
@@ -388,6 +389,11 @@ def actor(request: HttpRequest) -> User:
     return request.user
 
 
+def whole_number(text: str) -> int | None:
+    """What an address or a form names: an id, a version. None for what is none, or none that fits in 64 bits."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
 def is_across(request: HttpRequest) -> bool:
     """Whether all that match are meant, rather than the ticked rows."""
     return request.POST.get("select_across") == "1"
@@ -395,7 +401,8 @@ def is_across(request: HttpRequest) -> bool:
 
 def ticked(request: HttpRequest) -> tuple[int, ...]:
     """The products whose boxes are ticked. Raises InvalidInputError if there is none."""
-    ids = tuple(int(text) for text in request.POST.getlist(ACTION_CHECKBOX_NAME) if text.isdecimal())
+    chosen = map(whole_number, request.POST.getlist(ACTION_CHECKBOX_NAME))
+    ids = tuple(number for number in chosen if number is not None)
     if not ids:
         raise InvalidInputError("Tick the products first.", code="nothing_chosen")
     return ids

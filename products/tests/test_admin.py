@@ -306,6 +306,25 @@ def test_it_shows_old_and_new_values_and_older_changes_on_demand(editor: User) -
     assert "data-older" not in second
 
 
+def test_the_page_of_a_product_opens_however_deep_its_attributes_are(editor: User) -> None:
+    deepest: Any = "red"
+    for _ in range(catalogue.MOST_LEVELS - 1):
+        deepest = [deepest]
+    product = make_product(attributes={"colour": deepest})
+
+    assert signed_in(editor).get(f"{PRODUCTS}{product.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "²"])
+def test_numbers_in_addresses_that_nothing_has_are_not_found(editor: User, number: str) -> None:
+    client, product = signed_in(editor), make_product()
+
+    assert client.get(f"{PRODUCTS}{number}/older/?before=1").status_code == 404
+    assert client.get(f"{PRODUCTS}{product.pk}/older/?before={number}").status_code == 404
+    assert client.post(f"{PRODUCTS}{number}/inline/", {"version": 1}).status_code == 404
+    assert client.post(f"{PRODUCTS}{product.pk}/inline/", {"version": number}).status_code == 400
+
+
 def test_it_shows_the_history_of_a_product(editor: User) -> None:
     product = make_product()
     source = make_import(editor, file_name="autumn.csv")

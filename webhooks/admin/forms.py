@@ -118,6 +118,8 @@ class EndpointForm(FormBase):
                 )
             if value == MASK and name not in kept:
                 raise forms.ValidationError(f"{name} has no value yet that could be kept: write it out.")
+            if value == MASK and endpoints.is_another_receiver(self.instance, self.cleaned_data.get("url")):
+                raise forms.ValidationError(f"{name} was written for another host: write its value anew, or leave it.")
             headers[name] = kept[name] if value == MASK else value
         return headers
 

@@ -80,6 +80,18 @@ def test_a_masked_header_is_kept_when_the_form_is_saved(admin_client: Client) ->
     assert own_headers(endpoint) == {"X-Key": "hush-hush", "X-More": "1"}
 
 
+def test_a_masked_header_is_kept_for_no_other_host(admin_client: Client) -> None:
+    endpoint, _ = endpoints.create({"url": "http://127.0.0.1:9/", "headers": {"X-Key": "hush-hush"}}, actor=None)
+    page = f"{BASE}{endpoint.pk}/change/"
+
+    refused = text(admin_client.post(page, form("http://127.0.0.2:9/", headers=f"X-Key: {endpoints.MASK}")))
+    admin_client.post(page, form("http://127.0.0.2:9/", headers="X-Key: another"))
+
+    assert "was written for another host" in refused
+    endpoint.refresh_from_db()
+    assert (endpoint.url, endpoints.own_headers(endpoint)) == ("http://127.0.0.2:9/", {"X-Key": "another"})
+
+
 def test_headers_that_no_key_decrypts_any_more_are_written_anew(admin_client: Client, settings: Settings) -> None:
     with receiving() as receiver:
         admin_client.post(f"{BASE}add/", form(receiver.url))
