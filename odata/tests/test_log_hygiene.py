@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, connection, transaction
 from django.test import RequestFactory
 
@@ -105,6 +106,23 @@ def test_no_address_reaches_into_the_operator_s_terminal(lines: io.StringIO) -> 
     told = lines.getvalue()
     assert told.count("\n") == 1
     assert "/%1B[31mred%0Aa-line-of-its-own" in told
+
+
+def test_a_refused_request_is_a_warning_of_one_line(lines: io.StringIO) -> None:
+    refused = logging.getLogger("django.security.RequestDataTooBig")
+    refused.addHandler(logging.getLogger("canaries").handlers[0])
+    try:
+        raise RequestDataTooBig("The form is too large.")
+    except RequestDataTooBig as error:
+        refused.error(str(error), exc_info=error)
+    finally:
+        refused.handlers.clear()
+
+    written = lines.getvalue()
+    assert "The form is too large." in written
+    assert "warning" in written
+    assert "Traceback" not in written
+    assert written.count("\n") == 1
 
 
 def test_what_quotes_nothing_stays_as_it_is() -> None:
