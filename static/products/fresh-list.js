@@ -5,8 +5,8 @@ import { localTimes } from "./times.js";
 
 class FreshList extends HTMLElement {
   connectedCallback() {
-    this.told = this.innerHTML; // as the server has it
     localTimes(this);
+    this.told = this.innerHTML;
     this.again();
   }
 
@@ -36,12 +36,12 @@ class FreshList extends HTMLElement {
     const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(this.localName);
     if (!fresh) return;
     this.dataset.seconds = fresh.dataset.seconds;
+    localTimes(fresh);
     if (fresh.innerHTML === this.told) return; // what is being read, marked, or scrolled stays as it is
     this.told = fresh.innerHTML;
     const focused = this.contains(document.activeElement) ? known(document.activeElement) : "";
     const ticked = new Set([...this.querySelectorAll("input:checked")].map((box) => box.value));
     this.replaceChildren(...fresh.childNodes);
-    localTimes(this);
     for (const box of this.querySelectorAll("input[type=checkbox]")) box.checked = ticked.has(box.value);
     if (focused) this.querySelector(focused)?.focus({ preventScroll: true });
   }
