@@ -30,7 +30,11 @@ BAD_VALUE = re.compile(r"(invalid input [^:\n]*: )[^\n]+")
 
 
 def shown_path(path: str) -> str:
-    return SECRET_PATHS.sub(rf"\1{HIDDEN}", path)
+    """Without secrets, and without what would begin a line of its own or steer a terminal."""
+    path = SECRET_PATHS.sub(rf"\1{HIDDEN}", path)
+    if path.isprintable():
+        return path
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in path)
 
 
 def shown_address(request: HttpRequest) -> str:

@@ -265,6 +265,25 @@ def test_a_live_server_that_is_not_where_browsers_look_is_a_warning(settings: Se
     assert "Connection refused" in nobody.sentence
 
 
+def test_behind_a_proxy_that_nobody_named_there_is_no_live_server_to_miss(settings: Settings) -> None:
+    settings.LIVE_URL, settings.SITE_URL = "same-origin", ""
+    assert found(running.live)["live"].state == "ok"
+
+    settings.SITE_URL = "http://127.0.0.1:9"
+    assert "at ws://127.0.0.1:9 (Connection refused)" in found(running.live)["live"].sentence
+
+
+def test_tables_that_are_missing_are_not_taken_for_a_server_that_is_away() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE accounts_authenticator RENAME TO elsewhere")
+        try:
+            findings = [each for section in doctor.examine() for each in section.findings if each.what == "unknown"]
+        finally:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO accounts_authenticator")
+
+    assert [finding.sentence for finding in findings] == ["Not known while tables are missing."]
+
+
 def test_imports_that_wait_for_long_while_none_runs_are_an_error() -> None:
     import_ = Import.objects.create(file_name="a.csv", bytes_total=1)
     assert found(running.imports)["imports"].state == "ok"

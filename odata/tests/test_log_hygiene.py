@@ -26,6 +26,7 @@ ROW = "canary-of-a-row"
         ("/imports/?search=canary&q=%26&canary", "/imports/?search=…&q=…"),
         ("/setup/canary:abc/", "/setup/…"),
         ("/webhooks/del_by_url/https%3A%2F%2Fhooks.example%2Fcanary", "/webhooks/del_by_url/…"),
+        ("/no%0Aline/of%1B[2Jits/%E2%80%AEown%C3%A9/", "/no\\nline/of\\x1b[2Jits/\\u202eowné/"),
     ],
 )
 def test_an_address_is_shown_without_values_and_secrets(address: str, shown: str) -> None:
