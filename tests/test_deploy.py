@@ -216,7 +216,7 @@ def test_every_service_may_write_into_its_volumes_and_memory_alone(name: str) ->
 
 
 def test_postgres_keeps_rows_out_of_its_log() -> None:
-    assert {"log_min_error_statement=fatal", "log_error_verbosity=terse"} <= set(command_of("postgres"))
+    assert {"log_min_error_statement=panic", "log_error_verbosity=terse"} <= set(command_of("postgres"))
 
 
 @every_service
