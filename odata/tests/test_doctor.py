@@ -325,6 +325,10 @@ def test_keys_that_do_not_fit_the_database_are_an_error(settings: Settings) -> N
 
     assert "1 of 1 webhook secrets" in found(running.webhook_secrets)["webhook_secrets"].sentence
 
+    settings.WEBHOOK_SECRET_KEYS = []  # what was set is no key
+
+    assert "1 of 1 webhook secrets" in found(running.webhook_secrets)["webhook_secrets"].sentence
+
 
 def test_keys_that_do_not_fit_the_second_factors_are_an_error(settings: Settings) -> None:
     Authenticator.objects.create(user=User.objects.create_user("ada"), name="phone", sealed_key=seal("ab"))
