@@ -134,6 +134,15 @@ def test_a_home_that_others_can_look_into_is_an_error(settings: Settings, tmp_pa
     assert found(machine.home)["home"].state == "ok"
 
 
+def test_a_home_that_is_not_there_is_said_to_be_so_by_all_that_look_at_it(settings: Settings, tmp_path: Path) -> None:
+    settings.ODATA_HOME = tmp_path / "nowhere"
+    settings.ENV = settings.ENV | {"SECRET_KEY": "", "WEBHOOK_SECRET_KEYS": []}
+
+    assert found(machine.home)["home"].state == "error"
+    assert "can't be looked at: No such file" in found(machine.secrets)["secret_key"].sentence
+    assert found(machine.disk)["disk"].state == "warning"
+
+
 def test_plain_http_is_a_warning_once_others_reach_the_service(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["localhost"]
     assert found(machine.https)["https"].state == "ok"
