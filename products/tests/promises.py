@@ -157,9 +157,9 @@ class Catalogue:
         if atomic and {"conflict", "invalid"} & set(outcomes):
             return outcomes, []
         made = [self._carry_out(item) if outcome == "" else None for item, outcome in zip(items, outcomes, strict=True)]
-        statuses = {None: "unchanged", "created": "created", "updated": "updated", "deleted": "deleted"}
         told = [
-            outcome or statuses[change and change.action] for outcome, change in zip(outcomes, made, strict=True)
+            outcome or (change.action if change else "unchanged")
+            for outcome, change in zip(outcomes, made, strict=True)
         ]
         return told, [change for change in made if change]
 
