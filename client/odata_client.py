@@ -537,7 +537,7 @@ def parser() -> argparse.ArgumentParser:
 
 def filters(command: argparse.ArgumentParser) -> None:
     """Which products."""
-    command.add_argument("--search", help="words in sku, name or description")
+    command.add_argument("--search", help="words in sku or name")
     command.add_argument("--status", choices=("active", "inactive"))
 
 
