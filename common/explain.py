@@ -122,6 +122,8 @@ def _sentence(exc: drf.APIException) -> str:
         return "Say who you are: send `Authorization: Bearer <token>`, or log in."
     if isinstance(exc, drf.NotAcceptable):
         return "No answer can be given in the type that the Accept header asks for. Ask for application/json."
+    if isinstance(exc, drf.UnsupportedMediaType) and str(exc.detail).startswith("Unsupported media type"):
+        return f"{exc.detail} Say in the header Content-Type what the body is: `application/json` for JSON."
     return str(exc.detail)
 
 

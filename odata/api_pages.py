@@ -11,12 +11,15 @@ from django.utils.decorators import method_decorator
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 RELAXED = {"style-src": ["'unsafe-inline'"], "img-src": ["data:"], "worker-src": ["blob:"]}
+METHODS = ["get", "head"]
+"""Not OPTIONS, to which DRF has an answer that these pages have no template for."""
 
 
 @method_decorator(csp_update(RELAXED), name="dispatch")
 class SwaggerPage(SpectacularSwaggerSplitView):
     """`/api/docs/`: try the API out, with the session or a token. Its script is an address of its own, not inline."""
 
+    http_method_names = METHODS
     url_name = "schema"
     url_self = None
     title = "Try the API · OData Backend"
@@ -26,5 +29,6 @@ class SwaggerPage(SpectacularSwaggerSplitView):
 class RedocPage(SpectacularRedocView):
     """`/api/redoc/`: the same, to read."""
 
+    http_method_names = METHODS
     url_name = "schema"
     title = "The API · OData Backend"

@@ -23,12 +23,15 @@ if settings.OTEL_EXPORTER_OTLP_ENDPOINT and not settings.SETTING_PROBLEMS:
 from django.core.signals import request_started
 from django.db import reset_queries
 
+from common.utf8 import Utf8Request
 from common.whole_bodies import WholeBodies
 
 if not settings.DEBUG:
     request_started.disconnect(reset_queries)  # with each request; but only DEBUG has queries remembered
 
-application = WholeBodies(get_wsgi_application())
+django_application = get_wsgi_application()
+django_application.request_class = Utf8Request
+application = WholeBodies(django_application)
 
 from odata import urls  # noqa: E402, F401 - all views, which are else loaded with the first request
 

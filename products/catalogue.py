@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
@@ -229,8 +230,18 @@ def _locked(product: Product) -> Product:
 
 
 def _differs(old: object, new: object) -> bool:
-    """Whether two values differ as JSON does: Python takes `true` and `1` for the same."""
-    return json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True)
+    """Whether two values differ as JSON does: Python takes `true` and `1` for the same, and writes `1e22` otherwise
+    than PostgreSQL gives it back."""
+    return _comparable(old) != _comparable(new)
+
+
+def _comparable(value: object) -> object:
+    """The value, with each number as what it comes to, however it is written."""
+    return json.loads(json.dumps(value), parse_int=_number, parse_float=_number)
+
+
+def _number(text: str) -> tuple[str, Decimal]:
+    return "number", Decimal(text)
 
 
 def _record(

@@ -67,6 +67,14 @@ def import_happened(event_type: str, import_: Import) -> None:
     outbox.publish(event_type, _import_data(import_))
 
 
+def path_of(sku: str) -> str:
+    """A product's path on this server. A sku that would read as another address of the API goes by the path of the
+    earlier service."""
+    if sku == "bulk" or sku.endswith("/history"):
+        return f"/products/id/{quote(sku)}"
+    return f"/api/v1/products/{quote(sku)}/"
+
+
 def in_order(names: Container[str]) -> list[str]:
     """Names of fields as they are always told."""
     return [name for name in EDITABLE if name in names]
@@ -89,7 +97,7 @@ def _product_data(product: Product, change: ProductChange, actor: User | None) -
         "previous": {name: previous[name] for name in fields},
         "left_out": [],
         "actor": actor_data(actor),
-        "url": f"/api/v1/products/{quote(product.sku)}/",
+        "url": path_of(product.sku),
     }
     if _size(data) > _ROOM:
         _leave_out_long_values(data)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
+from functools import reduce
+from operator import or_
 from typing import Any
 from urllib.parse import urlencode
 
@@ -134,7 +138,9 @@ class Selection:
             found = found.filter(updated_at__gte=_beginning_of(self.changed_since))
         if self.attributes:
             # The second half is for the planner: the index has only products with attributes.
-            found = found.filter(attributes__contains=dict(self.attributes)).exclude(attributes={})
+            for name, text in self.attributes.items():
+                found = found.filter(reduce(or_, (Q(attributes__contains={name: each}) for each in _readings(text))))
+            found = found.exclude(attributes={})
         if self.import_id:
             found = found.filter(pk__in=changed_by(self.import_id))
         return found
@@ -149,6 +155,14 @@ def changed_by(import_id: str) -> QuerySet[ProductChange, int]:
     return ProductChange.objects.filter(
         id__gt=import_.changes_after, id__lte=import_.changes_until, import_id=import_.pk
     ).values_list("product_id", flat=True)
+
+
+def _readings(text: str) -> list[Any]:
+    """The values that are meant by one in an address: the text, and what it is as a number, true or false."""
+    return [text, json.loads(text)] if _PLAIN_JSON.fullmatch(text) else [text]
+
+
+_PLAIN_JSON = re.compile(r"true|false|-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,2})?")
 
 
 def _is_uuid(text: str) -> bool:

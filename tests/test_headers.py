@@ -104,6 +104,13 @@ def test_every_address_has_them(who: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])
+def test_the_pages_of_the_documentation_are_there_to_be_read(path: str) -> None:
+    answer = Client(raise_request_exception=False).options(path)
+
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])
 def test_the_pages_of_the_documentation_are_relaxed_for_styles_alone(path: str) -> None:
     policy = Client().get(path)["Content-Security-Policy"]
 

@@ -125,6 +125,7 @@ def test_it_refuses_a_type_that_it_does_not_take(client: Client) -> None:
     response = client.post("/api/fail/bug/", b"<a/>", content_type="application/xml")
 
     assert problem(response)["code"] == "unsupported_media_type"
+    assert "`application/json`" in problem(response)["detail"]
 
 
 def test_it_refuses_to_answer_in_a_type_that_it_does_not_have(client: Client) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.request import Request
@@ -23,6 +22,7 @@ from common.parameters import choice, chosen_fields, refuse_empty
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
+from products.events import path_of
 from products.listing import FIELDS, ORDERS, Listing, document_with_sku
 from products.models import Product
 from products.selection import Selection
@@ -54,7 +54,9 @@ FILTERS = [
     ),
     OpenApiParameter("import", OpenApiTypes.UUID, description="Only products that the import of this id changed."),
     OpenApiParameter(
-        "attributes.NAME", OpenApiTypes.STR, description="Only products whose attribute of this name has this value."
+        "attributes.NAME",
+        OpenApiTypes.STR,
+        description="Only products whose attribute of this name has this value: a text, a number, `true` or `false`.",
     ),
 ]
 _FIELD = f" *({'|'.join(FIELDS)}) *"
@@ -186,7 +188,7 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
     def create(self, request: Request) -> Response:
         fields = read_fields(NewProduct, request)
         product = catalogue.create_product(fields, actor=person(request))
-        location = reverse("product-detail", args=[product.sku])
+        location = path_of(product.sku)
         return shown(product, status=201, headers={"Location": location})
 
     def update(self, request: Request, sku: str) -> Response:

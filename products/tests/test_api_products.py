@@ -127,6 +127,32 @@ def test_it_filters(client: APIClient, query: str, found: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("weight=49.5", ["NUMBER", "TEXT"]),
+        ("weight=49.50", ["NUMBER"]),
+        ("weight=4.95e1", ["NUMBER"]),
+        ("big=10000000000000000000000", ["NUMBER"]),
+        ("new=true", ["NUMBER"]),
+        ("new=false", []),
+        ("weight=NaN", []),
+        ("weight=1e999", []),
+        ("weight=", []),
+        ("weight=49.5&attributes.new=true", ["NUMBER"]),
+    ],
+)
+def test_an_attribute_is_found_by_its_value_as_text_or_number_or_truth(
+    client: APIClient, query: str, found: list[str]
+) -> None:
+    make_product("NUMBER", attributes={"weight": 49.5, "big": 1e22, "new": True})
+    make_product("TEXT", attributes={"weight": "49.5", "new": "yes"})
+
+    answer = client.get(f"{PRODUCTS}?attributes.{query}")
+
+    assert [product["sku"] for product in answer.json()["results"]] == found
+
+
+@pytest.mark.parametrize(
     ("query", "code", "word"),
     [
         ("staus=active", "unknown_parameter", "staus"),
@@ -156,6 +182,13 @@ def test_creating_answers_with_the_product_and_its_address(client: APIClient) ->
     assert client.get(answer["Location"]).json() == answer.json()
     change = ProductChange.objects.get()
     assert (change.action, change.actor_id) == ("created", User.objects.get(username="ada").pk)
+
+
+@pytest.mark.parametrize("sku", ["bulk", "a/history", "a/b", "two words?", "#é%"])
+def test_the_address_of_a_new_product_leads_to_it_whatever_its_sku(client: APIClient, sku: str) -> None:
+    answer = client.post(PRODUCTS, {"sku": sku, "name": "Lamp"}, format="json")
+
+    assert client.get(answer["Location"]).json() == answer.json()
 
 
 def test_a_sku_can_be_taken_only_once(client: APIClient) -> None:
@@ -227,6 +260,25 @@ def test_what_was_read_can_be_sent_back_and_changes_nothing(client: APIClient) -
 
     assert answer.json() == before
     assert ProductChange.objects.count() == 1
+
+
+@pytest.mark.parametrize("number", ["1e22", "1e308", "-0.0", "5.0", "0.1", str(2**70)])
+def test_the_same_number_however_it_is_written_changes_nothing_twice(client: APIClient, number: str) -> None:
+    make_product()
+    body = f'{{"name": "Lamp", "attributes": {{"weight": [{number}]}}}}'
+
+    versions = [client.put(url_of("LAMP-1"), body, content_type="application/json").json()["version"] for _ in "two"]
+
+    assert versions == [2, 2, 2]
+
+
+@pytest.mark.parametrize("other", ["true", "1.5", '"1"', "null"])
+def test_what_python_takes_for_the_same_is_a_change(client: APIClient, other: str) -> None:
+    make_product(attributes={"weight": 1})
+
+    body = f'{{"attributes": {{"weight": {other}}}}}'
+
+    assert client.patch(url_of("LAMP-1"), body, content_type="application/json").json()["version"] == 2
 
 
 def test_a_sku_may_be_repeated_in_any_case_but_not_changed(client: APIClient) -> None:

@@ -96,3 +96,14 @@ def test_a_large_file_with_a_key_does_not_go_through_memory_and_is_taken_once(we
     assert web.peak_memory() - idle < 25 * MB
     assert Import.objects.filter(bytes_total=64 * MB).count() == 1
     assert web.send(head, *[block] * 63, b"y" * MB)[1]["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize("charset", ["rot13", "undefined", "idna", "utf-16", "windows-1252"])
+@pytest.mark.parametrize("content_type", [RAW, FORM])
+def test_the_charset_of_a_body_says_nothing_of_the_address(web: WebServer, content_type: str, charset: str) -> None:
+    body = body_of(content_type)
+    lines = (f"Content-Type: {content_type}; charset={charset}", f"Content-Length: {len(body)}")
+
+    status, document = web.send(web.request("POST", "/api/v1/imports/?file_name=%C3%A4.csv", *lines), body)
+
+    assert (status, document.get("file_name")) == (202, "ä.csv" if content_type == RAW else "a.csv")

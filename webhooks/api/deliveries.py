@@ -19,7 +19,7 @@ from common.fields import read_fields
 from common.ids import first_uuid7
 from common.openapi import problems
 from common.pagination import NewestFirst
-from common.parameters import choice, identifier, moment
+from common.parameters import choice, identifier, moment, refuse_empty
 from webhooks import deliveries
 from webhooks.api.documents import attempt_document, delivery_detail, delivery_document
 from webhooks.api.endpoints import visible_endpoint
@@ -54,6 +54,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
         responses={200: DeliveryDocument(many=True), **problems()},
     )
     def list(self, request: Request) -> Response:
+        refuse_empty(request, ["event_type"])
         found = _filtered(Delivery.objects.visible_to(request.user), request)
         if state := choice(request, "state", Delivery.State.values):
             found = found.filter(state=state)
