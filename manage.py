@@ -13,6 +13,9 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except KeyboardInterrupt:
         sys.exit(130)  # as shells have it: 128 and the signal's number
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        sys.exit(141)
     except Exception as error:
         from odata.management.database_errors import explained
 

@@ -14,10 +14,11 @@ from odata.preflight import claim
 
 
 @contextlib.contextmanager
-def database() -> Iterator[None]:
+def database(*, alone: bool = False) -> Iterator[None]:
     """While the database answers: the operator's own, that of a running `up`, or one that is started for this.
+    `alone`: not that of a running `up`, whose processes have no connections while nobody asks them for anything.
     Raises StartError, OSError."""
-    if not settings.EMBEDDED_POSTGRES or _answers():
+    if not settings.EMBEDDED_POSTGRES or (not alone and _answers()):
         yield
         return
     supervisor = Supervisor(lambda line: None)

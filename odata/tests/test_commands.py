@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from common.tests.addresses import free_port
@@ -48,6 +51,16 @@ def test_a_backup_of_a_server_that_is_away_names_the_setting(home: Path) -> None
     assert done.stderr.endswith("(see DATABASE_URL).\n")
     assert "Traceback" not in done.stderr
     assert "canary" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_to_tell_of(home: Path) -> None:
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "doctor"]
+    with subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as doctor:
+        assert doctor.stdout and doctor.stderr
+        doctor.stdout.close()
+        said = doctor.stderr.read()
+
+    assert (doctor.returncode, b"Traceback" in said, b"BrokenPipe" in said) == (141, False, False)
 
 
 def test_the_traceback_is_there_for_who_asks_for_it(home: Path) -> None:

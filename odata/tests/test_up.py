@@ -134,6 +134,18 @@ def asleep(session: psycopg.Connection) -> None:
         session.execute("SELECT pg_sleep(60), 'canary'")
 
 
+def test_nothing_is_restored_while_it_runs(up: Up) -> None:
+    """Nor while it rests, when none of its processes has a connection."""
+    backup = up.home / "today.odata"
+    assert manage("backup", str(backup), env=up.env).returncode == 0
+
+    done = manage("restore", str(backup), "--replace", env=up.env)
+    backup.unlink()
+
+    assert done.returncode == 1
+    assert f"The service is running already (process {up.process.pid})" in done.stderr
+
+
 def test_a_second_start_says_so(up: Up) -> None:
     done = manage("up", env=environment(up.home, PORT=str(free_port()), LIVE_PORT=str(free_port())))
 
@@ -196,6 +208,19 @@ def test_a_taken_port_is_named() -> None:
 
         assert done.returncode == 1
         assert done.stderr == f"Port {port} is taken by another program: end that, or set PORT to a free port.\n"
+
+
+def test_who_waits_for_a_server_of_their_own_is_told_at_once_what_it_says() -> None:
+    with fresh_folder() as folder:
+        up = Up(folder / "home", DATABASE_URL=f"postgresql://odata:canary@127.0.0.1:{free_port()}/odata")
+        try:
+            line = up.await_line("Waiting for the server of DATABASE_URL, 60 s at most: ")
+        finally:
+            code = up.stop()
+
+    assert "Connection refused" in line
+    assert "canary" not in up.output
+    assert code == 0
 
 
 def test_data_of_a_newer_version_is_left_alone() -> None:

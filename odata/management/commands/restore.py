@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            with database():
+            with database(alone=True):
                 manifest = backup.read(options["file"], replace=options["replace"])
                 call_command("migrate", verbosity=0, interactive=False)  # an older backup lacks the newest tables
         except (backup.BackupError, StartError) as error:

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -106,9 +107,9 @@ class Command(BaseCommand):
         if ours:
             start_servers(self.supervisor, places, postgres=settings.EMBEDDED_POSTGRES, valkey=settings.EMBEDDED_VALKEY)
         if not settings.EMBEDDED_POSTGRES:
-            await_other("DATABASE_URL", ask_database)
+            await_other("DATABASE_URL", ask_database, self.terminal.write)
         if not settings.EMBEDDED_VALKEY:
-            await_other("REDIS_URL", ask_queue)
+            await_other("REDIS_URL", ask_queue, self.terminal.write)
 
     def make_administrator(self) -> None:
         """From the settings, if they name one and there is none yet."""
@@ -212,9 +213,10 @@ def migrate() -> None:
         raise StartError(f"The tables could not be brought up to date: {first_line(error)}") from error
 
 
-def await_other(setting: str, ask: Any) -> None:
+def await_other(setting: str, ask: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Wait for a server that somebody else runs. Raises StartError with what it, or the network, says."""
     deadline = time.monotonic() + OTHERS_SECONDS
+    told = False
     while True:
         try:
             ask()
@@ -222,6 +224,9 @@ def await_other(setting: str, ask: Any) -> None:
         except (OperationalError, redis.RedisError) as error:
             if time.monotonic() > deadline:
                 raise StartError(f"The server of {setting} does not answer: {first_line(error)}") from None
+            if not told:
+                tell(f"Waiting for the server of {setting}, {OTHERS_SECONDS} s at most: {first_line(error)}")
+                told = True
             time.sleep(0.5)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import DatabaseError, connection
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -214,7 +214,11 @@ def _bar(import_: Import) -> Iterator[None]:
 
         def watch() -> None:
             while not done.wait(SECONDS_A_LOOK):
-                row = Import.objects.get(pk=import_.pk)
+                try:
+                    row = Import.objects.get(pk=import_.pk)
+                except DatabaseError:  # it is away; the import itself waits for it, and so does the bar
+                    connection.close()
+                    continue
                 text = f"{row.get_phase_display()}, {row.rows_read:,} rows"
                 bar.update(task, completed=row.percent, description=text)
             connection.close()
