@@ -162,8 +162,15 @@ class _AppliedChanges:
     def page(self, *, after: int | None, before: int | None, limit: int) -> list[ChangeDocument]:
         found = self._history()
         if before is not None:
-            return described(reversed(found.filter(id__lt=before).order_by("-id")[:limit]))
-        return described(found.filter(id__gt=after or 0).order_by("id")[:limit])
+            changes = described(reversed(found.filter(id__lt=before).order_by("-id")[:limit]))
+        else:
+            changes = described(found.filter(id__gt=after or 0).order_by("id")[:limit])
+        return [self._as_checked(change) for change in changes]
+
+    def _as_checked(self, change: ChangeDocument) -> ChangeDocument:
+        """By the word that the check had for it: the history calls a product that the file lacks updated."""
+        lacking = change["action"] == "updated" and change["line_number"] is None
+        return {**change, "action": "deactivated"} if lacking and self.import_.mode == Import.Mode.SYNC else change
 
     def _history(self) -> QuerySet[ProductChange]:
         if self.import_.changes_until is None:
@@ -173,7 +180,8 @@ class _AppliedChanges:
         )
         deactivated = Q(action="updated", line_number__isnull=True)
         if self.wanted.action == "deactivated":
-            found = found.filter(deactivated)
+            # An undo and a change of many have no lines, and deactivate nothing for want of one.
+            found = found.filter(deactivated) if self.import_.mode == Import.Mode.SYNC else found.none()
         elif self.wanted.action:
             found = found.filter(action=self.wanted.action)
             if self.import_.mode == Import.Mode.SYNC:
