@@ -173,13 +173,19 @@ class _AppliedChanges:
             found += stretch.order_by("-id" if backwards else "id")[: limit - len(found)]
             if len(found) == limit:
                 break
-        return described(found[::-1] if backwards else found)
+        return [self._as_checked(change) for change in described(found[::-1] if backwards else found)]
+
+    def _as_checked(self, change: ChangeDocument) -> ChangeDocument:
+        """By the word that the check had for it: the history calls a product that the file lacks updated."""
+        lacking = change["action"] == "updated" and change["line_number"] is None
+        return {**change, "action": "deactivated"} if lacking and self.import_.mode == Import.Mode.SYNC else change
 
     def _history(self) -> QuerySet[ProductChange]:
         found = ProductChange.objects.filter(import_id=self.import_.pk)
         deactivated = Q(action="updated", line_number__isnull=True)
         if self.wanted.action == "deactivated":
-            found = found.filter(deactivated)
+            # An undo and a change of many have no lines, and deactivate nothing for want of one.
+            found = found.filter(deactivated) if self.import_.mode == Import.Mode.SYNC else found.none()
         elif self.wanted.action:
             found = found.filter(action=self.wanted.action)
             if self.import_.mode == Import.Mode.SYNC:

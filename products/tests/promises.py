@@ -148,7 +148,10 @@ class Catalogue:
             else:
                 # What a deletion brings back has no line of the file.
                 line = change.line if change.before is None or change.after is not None else None
-                made.append(self._write(product, change.before, line=line, takes_back=change))
+                # Of an update, only what it changed is set back: what else came and went since stays as it is.
+                updated = change.action == "updated"
+                after = {**(product.fields or {}), **change.previous} if updated else change.before
+                made.append(self._write(product, after, line=line, takes_back=change))
         return made, kept
 
     def bulk(self, items: Sequence[Mapping[str, Any]], *, atomic: bool) -> tuple[list[str], list[Change]]:

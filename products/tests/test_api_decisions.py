@@ -141,6 +141,27 @@ def test_the_limit_of_a_sync_is_raised_when_it_is_applied(client: APIClient) -> 
     assert {change["sku"] for change in deactivated} == {"X", "Y", "Z"}
 
 
+def test_what_a_sync_deactivates_is_called_so_before_and_after_it_is_applied_and_not_when_it_is_undone(
+    client: APIClient,
+) -> None:
+    imported(csv("sku,name", "A,Lantern", "X,Old"))
+    document = checked(client, mode="sync", max_deactivated="none")
+
+    def actions(of: dict[str, Any], query: str = "") -> dict[str, str]:
+        changes = client.get(f"{of['links']['changes']}{query}").json()["results"]
+        return {change["sku"]: change["action"] for change in changes}
+
+    shown = actions(document)
+    worked_on(client.post(document["links"]["apply"], {}, format="json"))
+    applied = actions(document)
+    undo = worked_on(client.post(document["links"]["undo"], {}, format="json"))
+
+    assert applied == shown
+    assert shown["X"] == "deactivated"
+    assert actions(undo)["X"] == "updated"
+    assert actions(undo, "?action=deactivated") == {}
+
+
 def test_the_file_comes_back_as_it_was_sent(client: APIClient) -> None:
     document = checked(client)
 

@@ -454,11 +454,7 @@ class Promises(RuleBasedStateMachine):
         job.changes = job.plan.apply(self.model)
         self._applied(job, **job.plan.counts())
         self._reports(job)
-        # What was applied has no word of its own for a product that the file lacks.
-        words = {"deactivated": "updated"}
-        assert sorted(shown_changes(job), key=str) == sorted(
-            ((line, sku, words.get(action, action), *rest) for line, sku, action, *rest in shown), key=str
-        )
+        assert sorted(shown_changes(job), key=str) == shown
 
     def _applied(self, job: Job, **counts: int) -> None:
         """The import has done what it was to do, and says so."""
@@ -765,8 +761,8 @@ def test_whatever_is_done_comes_to_what_the_documents_say(settings_of_service: N
 
 
 HYPOTHESIS = settings(
-    max_examples=20,
-    stateful_step_count=14,
+    max_examples=14,
+    stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink an example of so many steps takes ten minutes
