@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from accounts import audit
 from accounts.forms import TokenForm
 from accounts.models import ApiToken, AuditEntry, User
+from common.counting import EstimatingPaginator
 from common.moments import moment
 
 
@@ -176,9 +177,11 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(admin.ModelAdmin):
-    """What was done, to read and to filter; nobody writes here."""
+    """What was done, to read and to filter; nobody writes here. It may go back for years."""
 
     show_facets = admin.ShowFacets.NEVER
+    paginator = EstimatingPaginator
+    show_full_result_count = False
     list_display = ("when", "actor_name", "action", "object_type", "object_id", "ip")
     list_filter = ("action", "at")
     search_fields = ("actor_name", "object_id", "request_id")

@@ -9,7 +9,6 @@ Every answer says how much is left, in the headers of draft-ietf-httpapi-ratelim
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from redis.retry import Retry
 from rest_framework.throttling import BaseThrottle
 
 from accounts.models import ApiToken
-from common.client_ip import client_ip
+from common.client_ip import neighbourhood
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -102,10 +101,7 @@ def who(request: Request) -> str:
         return f"token:{request.auth.pk}"
     if request.user.is_authenticated:
         return f"user:{request.user.pk}"
-    address = client_ip(request._request)
-    if address and ":" in address:
-        address = str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
-    return f"ip:{address}"
+    return f"ip:{neighbourhood(request._request)}"
 
 
 def count(name: str) -> tuple[int, int] | None:

@@ -17,9 +17,14 @@ def enrolled(user: User) -> bool:
 
 def begin(user: User) -> Authenticator:
     """A new secret, which counts for nothing until a code of it was seen."""
-    Authenticator.objects.filter(user=user, confirmed=False).delete()
+    abandon(user)
     device: Authenticator = Authenticator.objects.create(user=user, name="authenticator", confirmed=False)
     return device
+
+
+def abandon(user: User) -> None:
+    """Forget a secret that was begun; one that counts stays."""
+    Authenticator.objects.filter(user=user, confirmed=False).delete()
 
 
 def waiting(user: User) -> Authenticator | None:

@@ -15,6 +15,7 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("account/tokens/", views.tokens, name="tokens"),
     path("account/tokens/<int:token_id>/revoke/", views.revoke_token, name="token-revoke"),
+    path("account/password/", views.password, name="password"),
     path("account/second-factor/", views.two_factor, name="two-factor"),
     path("setup/<str:token>/", views.setup, name="setup"),
 ]

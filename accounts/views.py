@@ -1,4 +1,4 @@
-"""Pages for people on their way in, and for what is their own: tokens, the second factor."""
+"""Pages for people on their way in, and for what is their own: tokens, the password, the second factor."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login
+from django.contrib.auth import login, update_session_auth_hash
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import PasswordChangeForm
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -76,6 +77,23 @@ def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
 
 
 @never_cache
+@sensitive_post_parameters()
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+@transaction.atomic
+def password(request: HttpRequest) -> HttpResponse:
+    """Change one's own password. Sessions elsewhere end with the old one; this one goes on, with a new key."""
+    user: Any = request.user
+    form = PasswordChangeForm(user, request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        with audit.acting(request):
+            update_session_auth_hash(request, form.save())
+        messages.success(request, "Your password is changed. Where else you were logged in, you are not any more.")
+        return redirect("password")
+    return render(request, "accounts/password.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 @transaction.atomic
@@ -86,6 +104,8 @@ def two_factor(request: HttpRequest) -> HttpResponse:
     codes, problem = None, ""
     if act == "begin" and not second_factor.enrolled(user):
         second_factor.begin(user)
+    elif act == "abandon":
+        second_factor.abandon(user)
     elif act == "confirm" and (device := second_factor.waiting(user)) and not second_factor.enrolled(user):
         codes = second_factor.confirm(device, code)
         if codes is None:

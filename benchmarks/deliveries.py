@@ -231,12 +231,14 @@ def service(place: Place) -> Iterator[None]:
 
 
 def await_ready(place: Place) -> None:
-    """Until the worker takes messages. Beat sends its first at once."""
+    """Until the worker has forked its dispatchers and all are idle. Beat sends its first message at once."""
+    tree = Tree(place.supervisor.children["webhooks"].process.pid)
     deadline = time.monotonic() + 60
-    while not any(" ready." in line for line in place.supervisor.children["webhooks"].said):
+    while len(tree.pids()) < 3:
         if time.monotonic() > deadline:
             raise TimeoutError("the worker does not start")
         time.sleep(0.1)
+    tree.await_steady()
 
 
 def publish(count: int = 1) -> None:

@@ -63,13 +63,6 @@ class Service:
         self.await_web()
         self.await_worker()
 
-    def start_web_alone(self) -> None:
-        from odata.processes import processes
-
-        self._processes = {each.name: each for each in processes(port=self.place.port, live_port=self.place.live_port)}
-        self.start_process("web")
-        self.await_web()
-
     def start_process(self, name: str) -> None:
         self.place.supervisor.start(self._processes[name].program(PROJECT, {}))
 

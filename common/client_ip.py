@@ -20,9 +20,21 @@ def client_ip(request: HttpRequest) -> str | None:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
         if len(hops) >= settings.PROXY_COUNT:
             peer = hops[-settings.PROXY_COUNT]
+    if peer.startswith("["):  # some proxies add the port: 198.51.100.7:50123, [2001:db8::7]:50123
+        peer = peer[1:].partition("]")[0]
+    elif peer.count(":") == 1:
+        peer = peer.partition(":")[0]
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])  # of an address of the local link, the zone follows
     except ValueError:
         return None
     # A server that listens on `::` sees IPv4 clients as ::ffff:198.51.100.7, which are no neighbours of each other.
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def neighbourhood(request: HttpRequest) -> str | None:
+    """Who counts as one where tries are counted: an address, of IPv6 the /64, of which one customer has all."""
+    address = client_ip(request)
+    if address and ":" in address:
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return address

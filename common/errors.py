@@ -24,6 +24,16 @@ class FieldError:
         return replace(self, pointer=f"{pointer}{self.pointer}")
 
 
+def pointer_to(name: str) -> str:
+    """The JSON pointer to the part of this name (RFC 6901, section 3)."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def in_short(errors: Sequence[FieldError]) -> str:
+    """One sentence for what is wrong with some fields; a single one is told in full."""
+    return errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
+
+
 class ServiceError(Exception):
     """Something expected went wrong. ``detail`` says what, where and how to put it right."""
 
@@ -53,6 +63,11 @@ class InvalidInputError(ServiceError):
     status = 400
     code = "invalid"
     title = "The request is not valid"
+
+    @classmethod
+    def about(cls, name: str, message: str, code: str = "invalid_choice") -> InvalidInputError:
+        """The same where it is the part of this name that is wrong."""
+        return cls(message, errors=[FieldError(pointer_to(name), code, message)])
 
 
 class NotFoundError(ServiceError):

@@ -28,6 +28,7 @@ from common.errors import (
     ServiceError,
     TooLargeError,
     UnavailableError,
+    pointer_to,
 )
 
 log = structlog.get_logger(__name__)
@@ -131,17 +132,13 @@ def _field_errors(detail: Any, pointer: str = "") -> Iterator[FieldError]:
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
             whole = name == "non_field_errors"
-            yield from _field_errors(inner, pointer if whole else f"{pointer}/{_escape(str(name))}")
+            yield from _field_errors(inner, pointer if whole else pointer + pointer_to(str(name)))
     elif isinstance(detail, list | tuple):
         for index, inner in enumerate(detail):
             nested = isinstance(inner, Mapping | list | tuple)
             yield from _field_errors(inner, f"{pointer}/{index}" if nested else pointer)
     else:
         yield FieldError(pointer, getattr(detail, "code", None) or "invalid", str(detail))
-
-
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _sum_up(errors: tuple[FieldError, ...]) -> str:

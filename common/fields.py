@@ -6,8 +6,9 @@ from collections.abc import Container
 from typing import Any, ClassVar
 
 from rest_framework import serializers
+from rest_framework.request import Request
 
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, pointer_to
 
 
 class Flag(serializers.BooleanField):
@@ -70,9 +71,16 @@ class Body(serializers.Serializer):
 def refuse_unknown_fields(data: dict[str, Any], known: Container[str]) -> None:
     """Raise InvalidInputError for fields that nobody would read."""
     errors = [
-        FieldError(f"/{str(name).replace('~', '~0').replace('/', '~1')}", "unknown_field", "There is no such field.")
+        FieldError(pointer_to(str(name)), "unknown_field", "There is no such field.")
         for name in data
         if name not in known
     ]
     if errors:
         raise InvalidInputError("The body has fields that mean nothing here.", code="unknown_field", errors=errors)
+
+
+def read_fields(body: type[serializers.Serializer], request: Request) -> dict[str, Any]:
+    """The values that the body of a request has, of the right types. Raises InvalidInputError and ValidationError."""
+    read = body(data=request.data)
+    read.is_valid(raise_exception=True)
+    return dict(read.validated_data)

@@ -6,6 +6,9 @@ in and go out as slowly as the client's line is, and must not keep all others wa
 and forms, which are read, in places of their own too, before their request begins: whoever sends one byte of a form and
 then nothing keeps others from writing at worst, and nobody from reading.
 
+So do logins, LOGINS of them: to check a password takes 100 MB and much of a processor, on purpose, and whoever asks for
+it is a stranger. A flood of them keeps others from logging in, and nobody else from anything.
+
 Of requests that are quick, only AT_ONCE are worked on together. Python's threads take turns at one lock, and many that
 want it cost a third of the processor in hand-overs (docs/performance.md). Where nothing gets done for STALL seconds,
 those at work wait for something else than the processor, so that as many others may begin: up to all places.
@@ -36,10 +39,15 @@ AT_ONCE = 3
 """Enough to keep one processor busy while PostgreSQL answers the others."""
 STALL = 0.005
 """Seconds: as long as Python leaves its lock with a thread that others wait for (sys.getswitchinterval)."""
+PASSWORDS = ("/login/", "/account/password/", "/admin/password_change/")
+"""Where they are checked."""
+LOGINS = 2
 ALWAYS = ("/livez", "/readyz", "/metrics")
 """A full server is not a dead one: who asks for its health is answered."""
 SMALL_BODIES = ("", "application/json", "application/x-www-form-urlencoded")
 """Types of bodies that are no files."""
+FORM = "multipart/form-data"
+"""Such a body may be either: a small one is read like those, since strangers may send it, too."""
 
 
 class Places:
@@ -149,14 +157,16 @@ class InFlightMiddleware:
         # Never all of the threads, even if each place is taken: the others are for those who wait.
         most = max(1, min(settings.WEB_MAX_IN_FLIGHT, settings.WEB_THREADS // 4))
         self.requests, self.files, self.bodies = Places(most, min(AT_ONCE, most)), Places(most), Places(most)
+        self.logins = Places(min(LOGINS, most))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path in ALWAYS:
             return self.get_response(request)
-        if request.content_type not in SMALL_BODIES:
+        if request.content_type not in (*SMALL_BODIES, FORM):
             return self._answer(request, self.files)
         if not 0 < _length(request) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return self._answer(request, self.requests)  # nothing to read, or to be refused before it is
+            # A form with a file; or nothing to read, or to be refused before it is.
+            return self._answer(request, self.files if request.content_type == FORM else self.requests)
         place = self.bodies.take(PATIENCE)
         if not place:
             return _refuse(request, of_files=False)
@@ -168,7 +178,8 @@ class InFlightMiddleware:
                 return problem_response(request, explain(error) or SERVER_ERROR)
             raise
         # With its place, until the request has one: no more bodies than there are places lie in memory.
-        return self._answer(request, self.requests, then=partial(self.bodies.give_back, place))
+        places = self.logins if request.path in PASSWORDS else self.requests
+        return self._answer(request, places, then=partial(self.bodies.give_back, place))
 
     def _answer(
         self, request: HttpRequest, places: Places, then: Callable[[], None] = lambda: None

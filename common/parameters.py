@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, pointer_to
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -64,7 +63,9 @@ def refuse_unknown(request: Request, known: Iterable[str]) -> None:
     raise InvalidInputError(
         f"There is no parameter {unknown[0]!r} here. {known_ones}",
         code="unknown_parameter",
-        errors=[FieldError(f"/{name}", "unknown_parameter", "Not a parameter of this address.") for name in unknown],
+        errors=[
+            FieldError(pointer_to(name), "unknown_parameter", "Not a parameter of this address.") for name in unknown
+        ],
     )
 
 
@@ -78,7 +79,7 @@ def refuse_repeated(request: Request) -> None:
         f"The parameter {repeated[0][:80]!r} is given {len(request.query_params.getlist(repeated[0]))} times. Give it "
         "once: only one of the values could count.",
         code="repeated_parameter",
-        errors=[FieldError(f"/{name}", "repeated_parameter", "Given more than once.") for name in repeated],
+        errors=[FieldError(pointer_to(name), "repeated_parameter", "Given more than once.") for name in repeated],
     )
 
 
@@ -88,27 +89,17 @@ def refuse_empty(request: Request, names: Iterable[str]) -> None:
     empty = [name for name in names if request.query_params.get(name) == ""]
     if empty:
         message = f"{empty[0]} is empty. Give it a value, or leave it out."
-        raise _invalid(empty[0], "empty", message)
+        raise InvalidInputError.about(empty[0], message, "empty")
 
 
-def choice(request: Request, name: str, choices: type[models.TextChoices], default: str = "") -> str:
-    """The parameter's value, which must be one of the choices. Raises InvalidInputError."""
+def choice(request: Request, name: str, allowed: Sequence[str], default: str = "") -> str:
+    """The parameter's value, which must be one of these. Raises InvalidInputError."""
     value = request.query_params.get(name)
     if value is None:
         return default
-    if value not in choices.values:
-        raise _invalid(name, "invalid_choice", f"{name}={value!r} is none of {', '.join(choices.values)}.")
-    return value
-
-
-def one_of(request: Request, name: str, allowed: Sequence[str]) -> str:
-    """The parameter's value, which must be one of these; empty if it is not there. Raises InvalidInputError."""
-    value = request.query_params.get(name)
-    if value is None:
-        return ""
     if value not in allowed:
         message = f"{name}={value[:80]!r} is not possible here. There is: {', '.join(allowed)}."
-        raise _invalid(name, "invalid_choice", message)
+        raise InvalidInputError.about(name, message)
     return value
 
 
@@ -121,7 +112,7 @@ def chosen_fields(request: Request, allowed: Sequence[str], *, always: str) -> t
     wanted = {name.strip() for name in text.split(",")}
     if unknown := sorted(wanted.difference(allowed)):
         message = f"There is no field {unknown[0][:80]!r} to choose. There are: {', '.join(allowed)}."
-        raise _invalid("fields", "invalid_choice", message)
+        raise InvalidInputError.about("fields", message)
     return tuple(name for name in allowed if name in wanted or name == always)
 
 
@@ -133,7 +124,7 @@ def identifier(request: Request, name: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(value)
     except ValueError:
-        raise _invalid(name, "invalid", f"{name}={value[:80]!r} is no UUID.") from None
+        raise InvalidInputError.about(name, f"{name}={value[:80]!r} is no UUID.", "invalid") from None
 
 
 def moment(request: Request, name: str) -> datetime | None:
@@ -148,10 +139,7 @@ def moment(request: Request, name: str) -> datetime | None:
     except ValueError:
         found = None
     if found is None:
-        message = f"{name}={value[:80]!r} is no time. Give it as ISO 8601, such as 2026-03-01T12:00:00Z; in an address + is %2B."
-        raise _invalid(name, "invalid", message)
+        advice = "Give it as ISO 8601, such as 2026-03-01T12:00:00Z; in an address + is %2B."
+        message = f"{name}={value[:80]!r} is no time. {advice}"
+        raise InvalidInputError.about(name, message, "invalid")
     return found if timezone.is_aware(found) else timezone.make_aware(found, UTC)
-
-
-def _invalid(name: str, code: str, message: str) -> InvalidInputError:
-    return InvalidInputError(message, errors=[FieldError(f"/{name}", code, message)])

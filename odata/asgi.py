@@ -48,8 +48,7 @@ class ClosesOnStop:
 async def only_livez(scope: Any, receive: Any, send: Any) -> None:
     """What the live process says over HTTP: that it lives.
 
-    The rest of HTTP belongs to the web process. daphne holds a whole request body in memory before
-    the application sees it, and each view would take a thread from the sockets.
+    The rest of HTTP belongs to the web process: each view would take a thread from the sockets.
     """
     alive = scope["path"] == "/livez" and scope["method"] in ("GET", "HEAD")
     status, text = (200, b"alive\n") if alive else (404, b"This is the live server: WebSockets only.\n")
@@ -59,14 +58,24 @@ async def only_livez(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else text})
 
 
+def refuse_body(request: Any, data: bytes) -> None:
+    """End a connection at the first byte of a request's body, which nothing here has a use for. Twisted would write it
+    to a file before the application is asked, however long it is and whoever sends it."""
+    request.handleContentChunk = request.requestReceived = lambda *_: None  # the rest of it goes nowhere
+    request.channel.write(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n")
+    request.channel.loseConnection()
+
+
 sockets = ClosesOnStop(URLRouter(websocket_urlpatterns))
 if settings.PROCESS == "live":
+    from daphne.http_protocol import WebRequest
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
     def farewell() -> Any:
         return Deferred.fromFuture(asyncio.get_event_loop().create_task(sockets.close_all()))
 
+    WebRequest.handleContentChunk = refuse_body
     # Before daphne's own trigger, which ends the consumers without a word to the browsers.
     reactor.addSystemEventTrigger("before", "shutdown", farewell)  # type: ignore[arg-type]
 

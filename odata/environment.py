@@ -189,7 +189,8 @@ SETTINGS: tuple[Setting, ...] = (
         "PROXY_COUNT",
         "int",
         "0",
-        "Proxies in front of the web server that each add to X-Forwarded-For. 0: the header is not believed.",
+        "Proxies in front of the web server that each add to X-Forwarded-For, and drop names of headers with a `_`. 0: "
+        "the header is not believed.",
         minimum=0,
     ),
     # imports

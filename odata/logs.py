@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -81,6 +82,14 @@ class Seldom(logging.Filter):
         return True
 
 
+def told_as_the_clients_fault(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Refused requests are no errors of ours, though Django logs them so: anybody could fill it with tracebacks."""
+    if str(event.get("logger")).startswith("django.security."):
+        event["level"] = "warning"
+        event.pop("exc_info", None)
+    return event
+
+
 def logging_config(level: str, form: str) -> dict[str, Any]:
     """The `LOGGING` setting, and structlog set up to match. `form` is json, console or auto."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -89,6 +98,7 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
     renderer: Any = plain if console else structlog.processors.JSONRenderer()
     tail = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        told_as_the_clients_fault,
         structlog.processors.format_exc_info,
         hide,
         renderer,

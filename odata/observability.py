@@ -32,8 +32,13 @@ NOT_TRACED = "livez,readyz,metrics"
 HIDDEN = "(hidden: it may hold what a row says; the server's log has it under the request id)"
 QUOTES_VALUES = ("psycopg", "django.db")
 """Modules whose exceptions may say what was in a row."""
-LOGGED_ELSEWHERE = ("django_structlog.middlewares.request", "django_structlog.celery.receivers", "django.request")
-"""Loggers of errors that Sentry's own integrations tell already."""
+NOT_FOR_SENTRY = (
+    "django_structlog.middlewares.request",
+    "django_structlog.celery.receivers",
+    "django.request",
+    "django.security.*",
+)
+"""Loggers of errors that Sentry's own integrations tell already, and of requests that were refused."""
 
 
 def problems(sentry_dsn: str, otlp_endpoint: str) -> Iterator[SettingError]:
@@ -90,7 +95,7 @@ def report_errors(dsn: str) -> None:
         disabled_integrations=[ArgvIntegration()],  # a command may have been given a password
         before_send=_without_contents,
     )
-    for name in LOGGED_ELSEWHERE:
+    for name in NOT_FOR_SENTRY:
         ignore_logger(name)
 
 

@@ -149,7 +149,7 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 # Multipart uploads on their way; not the system's folder, which may be memory.
 FILE_UPLOAD_TEMP_DIR = ODATA_HOME / "uploads"
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["common.form_files.NoFiles"]
 
 # --- people ------------------------------------------------------------------------------------
 
@@ -172,7 +172,8 @@ AXES_FAILURE_LIMIT = ENV["LOGIN_FAILURE_LIMIT"]
 AXES_COOLOFF_TIME = timedelta(minutes=ENV["LOGIN_LOCK_MINUTES"])
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "accounts.lockout.locked_out"
-AXES_CLIENT_IP_CALLABLE = "common.client_ip.client_ip"
+AXES_CLIENT_IP_CALLABLE = "common.client_ip.neighbourhood"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]  # of forms, which it keeps; passwords are by themselves
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True  # accounts.audit keeps it
 AXES_ENABLE_ADMIN = False
@@ -186,6 +187,7 @@ METRICS_TOKEN = ENV["METRICS_TOKEN"]
 # --- security ----------------------------------------------------------------------------------
 
 HTTPS = ENV["HTTPS"]
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]  # asked from inside, by plain HTTP

@@ -14,6 +14,7 @@ COLOURS = {
     "web": "green",
     "live": "cyan",
     "imports": "magenta",
+    "webhooks": "bright_magenta",
     "default": "blue",
     "beat": "yellow",
     "postgres": "bright_black",

@@ -16,12 +16,13 @@ from django.db.models.functions import Lower, Now
 from django.db.models.lookups import Exact
 from psycopg.errors import LockNotAvailable
 
-from common.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
+from common.errors import ConflictError, FieldError, InvalidInputError, NotFoundError, in_short
 from products import events, pushing
 from products.importing.columns import COLUMNS, DESCRIPTION, NAME, SKU, STATUS, Layout
 from products.importing.rows import ProductRow, RowError
 from products.importing.validator import make_validator
 from products.models import Import, Product, ProductChange
+from products.models.catalogue import EDITABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 CATALOGUE_LOCK = 0x0DA7A
 """Key of the advisory lock that whoever writes many products holds: one import's merge at a time."""
 
-EDITABLE = ("name", "description", "status", "attributes")
-"""What of a product may change. The sku names it, and names don't change."""
-
 _has_nul = re.compile(r"(?<!\\)(?:\\\\)*\\u0000").search
 """In the text of JSON: `\\u0000` that is not itself written with a backslash before it."""
+
+MOST_LEVELS = 100
+"""Of objects and lists in one another. Python takes some hundred more, but fewer where it is deep in a page of the
+admin: what is stored has to be possible to open there, and to mend."""
 
 PASSES = "active"
 """A cell that is right for every column: stands where there is nothing to judge."""
@@ -87,7 +89,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     errors = [FieldError(f"/{name}", *problem) for name, value in fields.items() if (problem := _unstorable(value))]
     if errors:
-        raise InvalidInputError(_in_short(errors), errors=errors)
+        raise InvalidInputError(in_short(errors), errors=errors)
     needed = [name for name in (SKU.name, NAME.name, STATUS.name) if name in fields]
     empty = [name for name in needed if not fields[name].strip()]
     errors = [FieldError(f"/{name}", f"{name}_missing", f"The {name} is empty. A product needs one.") for name in empty]
@@ -95,18 +97,16 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(judged, ProductRow):
         errors += [FieldError(f"/{error.column}", error.code, error.message) for error in judged]
     if errors or not isinstance(judged, ProductRow):
-        raise InvalidInputError(_in_short(errors), errors=errors)
+        raise InvalidInputError(in_short(errors), errors=errors)
     clean = judged._asdict() | {DESCRIPTION.name: judged.description or ""}
     del clean["attributes"]  # a request has them as they are
     return {name: clean.get(name, value) for name, value in fields.items()}
 
 
-def _in_short(errors: list[FieldError]) -> str:
-    return errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
-
-
 def _unstorable(value: Any) -> tuple[str, str] | None:
-    """The code and the words of what PostgreSQL can't store in this value, a text or whatever JSON holds."""
+    """The code and the words of what can't be stored of this value, a text or whatever JSON holds."""
+    if _is_deeper(value, MOST_LEVELS):
+        return "nested_too_deeply", f"More than {MOST_LEVELS} objects and lists stand in one another. Make it flatter."
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -117,6 +117,21 @@ def _unstorable(value: Any) -> tuple[str, str] | None:
     if not isinstance(value, str) and _has_nul(text):
         return "control_character", "A text holds a NUL character, which can't be stored. Remove it."
     return None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether more objects and lists than that stand in one another."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            inner
+            for each in layer
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _judge(fields: Mapping[str, Any]) -> ProductRow | list[RowError]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from products.changes import FIELDS, ChangeDocument, ChangeFilter, changes_of
+from products.changes import ChangeDocument, ChangeFilter, changes_of
 from products.models import Import
+from products.models.catalogue import EDITABLE
 
 CHANGES_A_PAGE = 25
 ACTIONS = ("created", "updated", "deactivated", "deleted")
@@ -44,7 +45,7 @@ def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = C
     wanted = ChangeFilter(
         action=_one_of(ACTIONS, query.get("action")),
         search=query.get("search", "").strip().replace("\0", "")[:100],
-        field=_one_of(FIELDS, query.get("field")),
+        field=_one_of(EDITABLE, query.get("field")),
     )
     after, before = _number(query.get("after")), _number(query.get("before"))
     if before is not None:
@@ -62,7 +63,7 @@ def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = C
         "wanted": wanted,
         "filtered": bool(filters),
         "actions": _actions(import_),
-        "fields": FIELDS,
+        "fields": EDITABLE,
         "rows": [_change(each) for each in page],
         "previous": urlencode({**filters, "before": page[0]["key"]}) if page and has_previous else "",
         "next": urlencode({**filters, "after": page[-1]["key"]}) if has_next else "",

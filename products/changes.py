@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
@@ -15,11 +15,14 @@ from psycopg.errors import UndefinedTable
 from accounts.models import User
 from common.errors import NotFoundError
 from products.catalogue import deleted_with_sku, with_sku
+from products.events import in_order
 from products.importing.stager import changes_table, staging_table
 from products.importing.statements import statement
 from products.models import Import, Product, ProductChange
+from products.models.catalogue import EDITABLE
 
-FIELDS = ("name", "description", "status", "attributes")
+STRETCH = 1000
+"""Ids of an import's history among which a page of its changes is looked for first."""
 
 
 class FieldChange(TypedDict):
@@ -51,7 +54,7 @@ class ChangeFilter:
     search: str = ""
     """The beginning of the sku, whatever its case."""
     field: str = ""
-    """One of FIELDS: only products in which it changes."""
+    """One of EDITABLE: only products in which it changes."""
 
 
 class Changes(Protocol):
@@ -121,7 +124,7 @@ class _PlannedChanges:
             conditions.append("starts_with(lower(coalesce(p.sku, s.sku)), lower(%s))")
             parameters.append(self.wanted.search)
         if self.wanted.field:
-            name = FIELDS[FIELDS.index(self.wanted.field)]
+            name = EDITABLE[EDITABLE.index(self.wanted.field)]
             deactivated = " OR c.action = 'deactivated'" if name == "status" else ""
             new = statement("new_attributes") if name == "attributes" else f"s.{name}"
             changes = f"s.{name} IS NOT NULL AND (p.id IS NULL OR {new} IS DISTINCT FROM p.{name})"
@@ -130,19 +133,19 @@ class _PlannedChanges:
 
 
 def _planned(key: int, action: str, version: int, sku: str, *values: Any) -> ChangeDocument:
-    old, new = dict(zip(FIELDS, values[:4], strict=True)), dict(zip(FIELDS, values[4:], strict=True))
+    old, new = dict(zip(EDITABLE, values[:4], strict=True)), dict(zip(EDITABLE, values[4:], strict=True))
     old["attributes"], given = _json(old["attributes"]), _json(new["attributes"])
     if action == "deactivated":
         fields: dict[str, FieldChange] = {"status": {"old": "active", "new": "inactive"}}
     elif action == "created":
         new |= {"description": new["description"] or "", "status": new["status"] or "active"}
         new["attributes"] = {name: value for name, value in (given or {}).items() if value is not None}
-        fields = {name: {"old": None, "new": new[name]} for name in FIELDS}
+        fields = {name: {"old": None, "new": new[name]} for name in EDITABLE}
     else:
         new["attributes"] = given
         fields = {
             name: {"old": old[name], "new": new[name]}
-            for name in FIELDS
+            for name in EDITABLE
             if new[name] is not None and new[name] != old[name]
         }
     line_number = key if key > 0 else None
@@ -160,17 +163,20 @@ class _AppliedChanges:
     wanted: ChangeFilter
 
     def page(self, *, after: int | None, before: int | None, limit: int) -> list[ChangeDocument]:
-        found = self._history()
+        low, high = self.import_.changes_after or 0, self.import_.changes_until or 0
+        backwards = before is not None
         if before is not None:
-            return described(reversed(found.filter(id__lt=before).order_by("-id")[:limit]))
-        return described(found.filter(id__gt=after or 0).order_by("id")[:limit])
+            high = min(high, before - 1)
+        found: list[ProductChange] = []
+        for above, up_to in stretches(max(low, after or 0), high, backwards=backwards):
+            stretch = self._history().filter(id__gt=above, id__lte=up_to)
+            found += stretch.order_by("-id" if backwards else "id")[: limit - len(found)]
+            if len(found) == limit:
+                break
+        return described(found[::-1] if backwards else found)
 
     def _history(self) -> QuerySet[ProductChange]:
-        if self.import_.changes_until is None:
-            return ProductChange.objects.none()
-        found = ProductChange.objects.filter(
-            id__gt=self.import_.changes_after, id__lte=self.import_.changes_until, import_id=self.import_.pk
-        )
+        found = ProductChange.objects.filter(import_id=self.import_.pk)
         deactivated = Q(action="updated", line_number__isnull=True)
         if self.wanted.action == "deactivated":
             found = found.filter(deactivated)
@@ -185,16 +191,16 @@ class _AppliedChanges:
         return found
 
 
-def history_of(product_id: int, *, limit: int, before: int | None = None) -> list[ProductChange]:
-    """The newest changes of one product, newest first, or the newest before an entry's id."""
-    mine = ProductChange.objects.filter(product_id=product_id)
-    if before is not None:
-        mine = mine.filter(id__lt=before)
-    # In two halves, for the two indexes.
-    changes = list(mine.exclude(action="created").order_by("-id")[:limit])
-    if len(changes) < limit:
-        changes += mine.filter(action="created")
-    return changes
+def stretches(low: int, high: int, *, backwards: bool) -> Iterator[tuple[int, int]]:
+    """The ids above `low` and up to `high` in parts, from one end or the other: the rows of an import lie together, and
+    no index has them in order, so that a page would else be chosen from all of them. Each part is twice as long as the
+    one before, since a filter may leave few."""
+    length = STRETCH
+    while low < high:
+        above, up_to = (max(low, high - length), high) if backwards else (low, min(low + length, high))
+        yield above, up_to
+        low, high = (low, above) if backwards else (up_to, high)
+        length *= 2
 
 
 class SourceImport(TypedDict):
@@ -236,9 +242,11 @@ class History:
         """Up to `limit` changes: the first ones after a key, or the last ones before it. Keys are negative ids."""
         older_than = -after if after is not None else None
         newer_than = -before if before is not None else None
-        found = ProductChange.objects.of_product(self.product_id, older_than=older_than, newer_than=newer_than)
-        changes = list(found.order_by("id" if newer_than is not None else "-id")[:limit])
-        return self._documents(changes[::-1] if newer_than is not None else changes)
+        backwards = newer_than is not None
+        found = ProductChange.objects.of_product(
+            self.product_id, older_than=older_than, newer_than=newer_than, newest_first=not backwards, limit=limit
+        )
+        return self._documents(list(found)[::-1] if backwards else list(found))
 
     def _documents(self, changes: list[ProductChange]) -> list[HistoryDocument]:
         actors = User.objects.in_bulk({change.actor_id for change in changes if change.actor_id})
@@ -271,48 +279,54 @@ def described(changes: Iterable[ProductChange]) -> list[ChangeDocument]:
 
 
 NEXT_VALUES = """
-SELECT change.id, field.name,
-       (SELECT later.previous -> field.name
+SELECT changed.id, changed.field,
+       (SELECT later.previous -> changed.field
           FROM products_productchange AS later
-         WHERE later.product_id = change.product_id AND later.id > change.id AND NOT later.action = 'created'
-           AND later.previous -> field.name IS NOT NULL
+         WHERE later.product_id = changed.product_id AND later.id > changed.id AND NOT later.action = 'created'
+           AND later.previous -> changed.field IS NOT NULL
          ORDER BY later.id
          LIMIT 1)
-  FROM unnest(%s::bigint[], %s::bigint[]) AS change (id, product_id), unnest(%s::text[]) AS field (name)
+  FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS changed (id, product_id, field)
 """
-"""What each field had become, by the next change of it: however many came after, one of each is read."""
+"""What a field became by a change, as the next change of it has it: what came between the two is read, and no more."""
 
 
 def _next_values(changes: list[ProductChange]) -> dict[int, dict[str, Any]]:
     """id of a change -> the values after it, of the fields that were changed once more."""
     found: dict[int, dict[str, Any]] = defaultdict(dict)
-    if changes:
-        ids, products = [change.id for change in changes], [change.product_id for change in changes]
+    # Of the fields that a change told alone: of one that nobody changed again, all that came after would be read.
+    asked = [(change.id, change.product_id, name) for change in changes for name in _changed_to_something(change)]
+    if asked:
         with connection.cursor() as cursor:
-            cursor.execute(NEXT_VALUES, [ids, products, list(FIELDS)])
+            cursor.execute(NEXT_VALUES, [list(column) for column in zip(*asked, strict=True)])
             for change_id, name, value in cursor.fetchall():
                 if value is not None:
                     found[change_id][name] = _json(value)
     return found
 
 
-def _described(change: ProductChange, product: Product | None, later: Mapping[str, Any]) -> ChangeDocument:
-    def after(name: str) -> Any:
-        return later[name] if name in later else getattr(product, name, None)
+def _changed_to_something(change: ProductChange) -> list[str]:
+    """The fields that have a new value after it: all of a new product, none of one that is gone."""
+    if change.action == ProductChange.Action.CREATED:
+        return list(EDITABLE)
+    return in_order(change.previous or {}) if change.action == ProductChange.Action.UPDATED else []
 
+
+def _described(change: ProductChange, product: Product | None, later: Mapping[str, Any]) -> ChangeDocument:
     previous = change.previous or {}
-    action = str(change.action)
-    if action == "created":
-        fields: dict[str, FieldChange] = {name: {"old": None, "new": after(name)} for name in FIELDS}
-    elif action == "deleted":
-        fields = {name: {"old": previous.get(name), "new": None} for name in FIELDS}
+    fields: dict[str, FieldChange]
+    if change.action == ProductChange.Action.DELETED:
+        fields = {name: {"old": previous.get(name), "new": None} for name in EDITABLE}
     else:
-        fields = {name: {"old": previous[name], "new": after(name)} for name in FIELDS if name in previous}
+        fields = {
+            name: {"old": previous.get(name), "new": later[name] if name in later else getattr(product, name, None)}
+            for name in _changed_to_something(change)
+        }
     return {
         "key": change.id,
         "line_number": change.line_number,
         "sku": change.sku,
-        "action": action,
+        "action": str(change.action),
         "version": change.version,
         "fields": fields,
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from products.models import Import, Product, ProductChange
+from products.models.catalogue import EDITABLE
 from products.progress import document
 from webhooks import outbox
 from webhooks.event_types import MAX_BYTES
@@ -18,8 +19,6 @@ from webhooks.event_types import MAX_BYTES
 if TYPE_CHECKING:
     from accounts.models import User
 
-FIELDS = ("name", "description", "status", "attributes")
-"""Of a product, those that change."""
 SHORT = 2000
 """Bytes of a value that is told also where others are too long."""
 LONGEST_MESSAGE = 1000
@@ -78,7 +77,7 @@ def path_of(sku: str) -> str:
 
 def in_order(names: Container[str]) -> list[str]:
     """Names of fields as they are always told."""
-    return [name for name in FIELDS if name in names]
+    return [name for name in EDITABLE if name in names]
 
 
 def actor_data(actor: User | None) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from django.db import DatabaseError, InterfaceError, connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from common import replica
-from common.errors import FieldError, InvalidInputError
+from common.errors import InvalidInputError
 from products.importing.columns import ATTRIBUTE, ATTRIBUTE_LIMIT, target_problem
 from products.importing.formulas import NEEDS_MARK
 from products.selection import Selection
@@ -76,15 +76,19 @@ class Export:
         columns = tuple(name.strip() for name in (parameters.get("columns") or ",".join(STANDARD)).split(","))
         unknown = [name for name in columns if name not in COLUMNS]
         if unknown:
-            raise _invalid("columns", f"There is no column {unknown[0]!r}. Choose from: {', '.join(COLUMNS)}.")
+            raise InvalidInputError.about(
+                "columns", f"There is no column {unknown[0]!r}. Choose from: {', '.join(COLUMNS)}."
+            )
         if len(set(columns)) < len(columns):
-            raise _invalid("columns", "A column is named twice. Name each of them once.")
+            raise InvalidInputError.about("columns", "A column is named twice. Name each of them once.")
         formulas = parameters.get("formulas") or str(Formulas.SAFE)
         if formulas not in Formulas.values:
-            raise _invalid("formulas", f"formulas can't be {formulas!r}. Use one of: {', '.join(Formulas.values)}.")
+            raise InvalidInputError.about(
+                "formulas", f"formulas can't be {formulas!r}. Use one of: {', '.join(Formulas.values)}."
+            )
         mark = parameters.get("bom") or "true"
         if mark not in ("true", "false"):
-            raise _invalid("bom", f"bom can't be {mark!r}. Use true or false.")
+            raise InvalidInputError.about("bom", f"bom can't be {mark!r}. Use true or false.")
         return cls(Selection.parse(parameters), columns, formulas, mark == "true")
 
 
@@ -239,7 +243,3 @@ def _snapshot() -> Iterator[BaseDatabaseWrapper]:
         with suppress(DatabaseError, InterfaceError):  # it may be gone
             session.rollback()
         session.close()
-
-
-def _invalid(name: str, message: str) -> InvalidInputError:
-    return InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_choice", message)])

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 from django.db import connection, transaction
 
 from common.errors import InvalidInputError
-from products.events import FIELDS, in_order
+from products.events import in_order
 from products.models import ChangePush, Import
 
 STRETCH = 2000
@@ -293,5 +293,5 @@ def _item(change: _Change, with_values: bool) -> FeedItem:
     }
     if with_values:
         previous = json.loads(change.previous or "{}")
-        item["previous"] = {name: previous[name] for name in FIELDS if name in previous}
+        item["previous"] = {name: previous[name] for name in in_order(previous)}
     return item

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,17 +19,14 @@ from accounts import access
 from accounts.models import Scope
 from products import progress
 from products.change_pages import changes_context
-from products.importing import columns, report, twins
+from products.importing import report, twins
 from products.importing.options import MaxRejects
 from products.models import Import, Product, ReportedRow
+from products.row_pages import reports_of
+from products.selection import Selection
 from products.templatetags.figures import grouped, size
 
 CHANGES_SHOWN = 10
-ROWS_SHOWN = 20
-FEW = 5
-"""Rows that are shown at once, beside the list of causes."""
-ROWS_A_PAGE = 100
-COLUMNS_SHOWN = 12
 
 SMALL_FILE = 1_000_000
 """Bytes. A file that is no larger is usually done when its page is asked for."""
@@ -90,7 +86,7 @@ def import_context(request: HttpRequest, import_: Import) -> dict[str, Any]:
         if _has_rows(import_) and import_.rows_rejected
         else [],
         "causes_of": report.ROWS_LOOKED_AT if import_.rows_rejected > report.ROWS_LOOKED_AT else 0,
-        "reports": _reports(import_) if _has_rows(import_) else [],
+        "reports": reports_of(import_) if _has_rows(import_) else [],
         "changes": _changes(request, import_) if over else None,
         "related": _related(request, import_),
         "reading": Reading.of(import_) if import_.kind == Import.Kind.FILE else None,
@@ -128,7 +124,7 @@ def _ahead(import_: Import) -> int:
     """How many unfinished imports came before one that still waits."""
     if import_.state != Import.State.PENDING or import_.phase == Import.Phase.CHECKED:
         return 0
-    before = Import.objects.filter(state__in=[Import.State.PENDING, Import.State.PROGRESS], pk__lt=import_.pk)
+    before = Import.objects.filter(state__in=Import.UNFINISHED, pk__lt=import_.pk)
     return before.exclude(phase=Import.Phase.CHECKED).count()
 
 
@@ -400,9 +396,8 @@ class Reading:
 def _options(import_: Import) -> list[tuple[str, str]]:
     """What was asked for, in words."""
     if import_.kind == Import.Kind.BULK:
-        chosen = import_.bulk.get("selection", {})
-        words = [f"{name}: {value}" for name, value in chosen.items() if value]
-        return [("Which products", "; ".join(words) or "All of them")]
+        chosen = Selection.of(import_.bulk.get("selection", {}))
+        return [("Which products", "; ".join(chosen.words()) or "All of them")]
     if import_.kind == Import.Kind.UNDO:
         return []
     found = [
@@ -441,89 +436,3 @@ def _changes(request: HttpRequest, import_: Import) -> dict[str, Any] | None:
     if not undecided_or_applied or not import_.products_changed:
         return None
     return changes_context(import_, {}, limit=CHANGES_SHOWN)
-
-
-# --- rows of which there is more to say ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ReportLine:
-    """A row of the file, and what is said of it. `cells` are (text, is it meant)."""
-
-    line_number: int
-    errors: list[dict[str, Any]]
-    cells: list[tuple[str, bool]]
-
-
-@dataclass(frozen=True)
-class Report:
-    """Some rows of one outcome; `columns_hidden` are too many to show side by side."""
-
-    outcome: str
-    total: int
-    header: list[str]
-    columns_hidden: int
-    lines: list[ReportLine]
-
-    @property
-    def few(self) -> bool:
-        return self.total <= FEW
-
-
-def _reports(import_: Import) -> list[Report]:
-    totals = {
-        ReportedRow.Outcome.REJECTED: import_.rows_rejected,
-        ReportedRow.Outcome.DUPLICATE: import_.rows_duplicate,
-        ReportedRow.Outcome.REPAIRED: import_.rows_repaired,
-    }
-    return [
-        report_of(import_, outcome, list(report.rows_of(import_, outcome)[:ROWS_SHOWN]), total)
-        for outcome, total in totals.items()
-        if total
-    ]
-
-
-def report_of(import_: Import, outcome: str, rows: list[ReportedRow], total: int) -> Report:
-    """These rows under the file's own header."""
-    header = [str(name) for name in import_.header]
-    width = max([len(header), *(len(row.cells) for row in rows)])
-    header += [""] * (width - len(header))  # a row may have more cells than there are headers
-    return Report(
-        outcome=outcome,
-        total=total,
-        header=header[:COLUMNS_SHOWN],
-        columns_hidden=max(0, width - COLUMNS_SHOWN),
-        lines=[_line(row, header, import_.mapping) for row in rows],
-    )
-
-
-def _line(row: ReportedRow, header: list[str], mapping: dict[str, str]) -> ReportLine:
-    blamed = {error.get("column") for error in row.errors}
-    cells = [str(cell) for cell in row.cells] + [""] * (len(header) - len(row.cells))
-    marked = [
-        (cell, bool(name) and columns.target_of(name, mapping) in blamed - {""})
-        for cell, name in zip(cells, header, strict=True)
-    ]
-    return ReportLine(row.line_number, row.errors, marked[:COLUMNS_SHOWN])
-
-
-def rows_context(import_: Import, query: Mapping[str, str]) -> dict[str, Any]:
-    """What `products/import_rows.html` shows: a page of rows of one outcome, perhaps of one cause."""
-    outcomes = {str(outcome) for outcome in ReportedRow.Outcome}
-    outcome = query.get("outcome", "") if query.get("outcome") in outcomes else str(ReportedRow.Outcome.REJECTED)
-    code, column = query.get("code", "").replace("\0", ""), query.get("column", "").replace("\0", "")
-    rows = report.rows_of(import_, outcome, code=code, column=column)
-    after = query.get("after", "")
-    if after.isascii() and after.isdigit() and len(after) < 19:
-        rows = rows.filter(line_number__gt=int(after))
-    found = list(rows[: ROWS_A_PAGE + 1])
-    page = found[:ROWS_A_PAGE]
-    filters = {name: value for name, value in (("outcome", outcome), ("code", code), ("column", column)) if value}
-    return {
-        "outcome": outcome,
-        "code": code,
-        "column": column,
-        "report": report_of(import_, outcome, page, len(page)),
-        "first": urlencode(filters) if after else "",
-        "next": urlencode({**filters, "after": page[-1].line_number}) if len(found) > ROWS_A_PAGE else "",
-    }

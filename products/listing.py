@@ -5,7 +5,6 @@ Rows are read as they go out: Django's models are not made, and PostgreSQL's JSO
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -14,6 +13,7 @@ from django.db.models import BooleanField, F, Func, QuerySet, TextField, Value
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Cast, Lower
 
+from common.counting import estimate
 from common.queries import Statement
 from common.rendering import JsonText
 from products.catalogue import as_sought, with_sku
@@ -73,8 +73,7 @@ class Listing:
 
     def estimated_total(self) -> int:
         """How many there are, as PostgreSQL's planner guesses: from its statistics, without reading a product."""
-        plan = self.selection.products().order_by().values("id").explain(format="json")
-        return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+        return estimate(self.selection.products().values("id"))
 
 
 @lru_cache(maxsize=256)

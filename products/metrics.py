@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -10,6 +9,7 @@ from django.db import connection
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from common.ids import first_uuid7
 from products.models import Import
 
 UNFINISHED = """
@@ -31,7 +31,7 @@ def collect() -> Iterator[Metric]:
     with connection.cursor() as cursor:
         cursor.execute(UNFINISHED)
         unfinished = cursor.fetchall()
-        cursor.execute(ENDED, [first_id_of_the_last_day()])
+        cursor.execute(ENDED, [first_uuid7(timezone.now() - timedelta(days=1))])
         day = {state: (count, rows or 0) for state, count, rows in cursor.fetchall()}
         cursor.execute(PRODUCTS)
         (products,) = cursor.fetchone()
@@ -53,8 +53,3 @@ def collect() -> Iterator[Metric]:
     rows = sum(float(rows) for _, rows in day.values())
     yield GaugeMetricFamily("odata_import_rows_of_a_day", "Rows read by the imports of the last 24 hours.", rows)
     yield GaugeMetricFamily("odata_products", "Products, as PostgreSQL estimates them.", products)
-
-
-def first_id_of_the_last_day() -> uuid.UUID:
-    """Ids begin with the time in milliseconds."""
-    return uuid.UUID(int=int((timezone.now() - timedelta(days=1)).timestamp() * 1000) << 80)

@@ -12,9 +12,11 @@ import os
 import threading
 from collections.abc import Coroutine
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, TypedDict
 
 from channels.layers import get_channel_layer
+from django.db import connection, transaction
 from django.utils import timezone
 
 from products.models import Import
@@ -203,14 +205,18 @@ def group_name(import_id: object) -> str:
 
 
 def publish(import_: Import) -> None:
-    """Tell the live processes of this snapshot. Call it after its row is committed, never before.
+    """Tell the live processes of this snapshot, at once or, within a transaction, once its row is committed.
 
     Best effort: it does not raise and does not wait. The watchers read the row every few seconds
     anyway, so what is lost here is late by that, and never wrong.
     """
     try:
         message: SnapshotMessage = {"type": "import.snapshot", "document": document(import_)}
-        _sender().send(group_name(import_.pk), message)
+        send = partial(_sender().send, group_name(import_.pk), message)
+        if connection.in_atomic_block:
+            transaction.on_commit(send, robust=True)
+        else:
+            send()
     except Exception:
         logger.exception("progress_not_published", extra={"import_id": str(import_.pk)})
 

@@ -18,7 +18,7 @@ from django.db.models.functions import Lower
 from django.db.models.lookups import IContains
 from django.utils.dateparse import parse_date
 
-from common.errors import FieldError, InvalidInputError
+from common.errors import InvalidInputError
 from products.models import Import, Product, ProductChange
 
 
@@ -36,8 +36,7 @@ class HasText(IContains):
 
 
 ATTRIBUTE = "attributes."
-NAMES = ("status", "sku", "search", "import", "changed_since")
-"""Filters by their names in an address; beside them there is `attributes.NAME`."""
+"""What a filter by an attribute begins with in an address."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,21 @@ class Selection:
         """From the parameters of an address. Others than filters are passed over. Raises InvalidInputError."""
         status = parameters.get("status", "")
         if status and status not in Product.Status.values:
-            raise _invalid("status", f"status can't be {status!r}. Use one of: {', '.join(Product.Status.values)}.")
+            raise InvalidInputError.about(
+                "status", f"status can't be {status!r}. Use one of: {', '.join(Product.Status.values)}."
+            )
         import_id = parameters.get("import", "")
         if import_id and not _is_uuid(import_id):
-            raise _invalid("import", f"import={import_id[:40]!r} is no id of an import.")
+            raise InvalidInputError.about("import", f"import={import_id[:40]!r} is no id of an import.")
         attributes = {
             name.removeprefix(ATTRIBUTE): text for name, text in parameters.items() if name.startswith(ATTRIBUTE)
         }
         search, sku = (parameters.get(name, "").replace("\0", "").strip() for name in ("search", "sku"))
         since = parameters.get("changed_since", "")
         if since and not _is_day(since):
-            raise _invalid("changed_since", f"changed_since={since[:40]!r} is no day. Write it as 2026-11-25.")
+            raise InvalidInputError.about(
+                "changed_since", f"changed_since={since[:40]!r} is no day. Write it as 2026-11-25."
+            )
         return cls(status, search, import_id, attributes, sku, since)
 
     @classmethod
@@ -154,11 +157,6 @@ def changed_by(import_id: str) -> QuerySet[ProductChange, int]:
     ).values_list("product_id", flat=True)
 
 
-def is_filter(name: str) -> bool:
-    """Whether a parameter of this name is one that `Selection.parse` reads."""
-    return name in NAMES or (name.startswith(ATTRIBUTE) and len(name) > len(ATTRIBUTE))
-
-
 def _readings(text: str) -> list[Any]:
     """The values that are meant by one in an address: the text, and what it is as a number, true or false."""
     return [text, json.loads(text)] if _PLAIN_JSON.fullmatch(text) else [text]
@@ -186,7 +184,3 @@ def _beginning_of(day: str) -> datetime:
     parsed = parse_date(day)
     assert parsed is not None, day  # noqa: S101 - `parse` lets nothing else in
     return datetime.combine(parsed, time.min, UTC)
-
-
-def _invalid(name: str, message: str) -> InvalidInputError:
-    return InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_choice", message)])

@@ -15,12 +15,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from common.errors import FieldError, InvalidInputError, ServiceError
-from products import import_page, pages
+from accounts.access import person
+from common.errors import ServiceError
+from products import import_page, row_pages, upload_page
 from products.change_pages import changes_context
 from products.import_lists import list_context
 from products.importing import columns
-from products.importing.options import FileFormat
+from products.importing.options import parse_format
 from products.models import Import
 from products.tasks import apply_import, cancel_import, read_again, undo_import
 
@@ -45,7 +46,7 @@ def import_detail(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """One import: how far it is, then what it came to."""
     import_ = visible_import(request, import_id)
     return render(
-        request, "products/import_detail.html", {"section": "imports", **pages.import_context(request, import_)}
+        request, "products/import_detail.html", {"section": "imports", **import_page.import_context(request, import_)}
     )
 
 
@@ -70,7 +71,7 @@ def import_changes(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
 def import_rows(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """The rows of a file of which there is more to say than that they were applied; perhaps of one cause only."""
     import_ = visible_import(request, import_id)
-    context = {"section": "imports", "import": import_, **import_page.rows_context(import_, request.GET.dict())}
+    context = {"section": "imports", "import": import_, **row_pages.rows_context(import_, request.GET.dict())}
     return render(request, "products/import_rows.html", context)
 
 
@@ -80,7 +81,7 @@ def import_cancel(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Ask for the end of an import; the worker stops between two chunks. What was only checked is discarded."""
     import_ = _import_to_steer(request, import_id)
     try:
-        cancel_import(import_, user=request.user)  # type: ignore[arg-type]  # signed in
+        cancel_import(import_, user=person(request))
         messages.info(request, f"Cancelling {import_.file_name}. Nothing of it stays in the catalogue.")
     except ServiceError as error:
         messages.warning(request, error.detail)
@@ -97,7 +98,7 @@ def import_apply(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
         messages.warning(request, "Nothing was applied: tick the box that says how many products become inactive.")
         return _back(request, import_)
     try:
-        apply_import(import_, user=request.user, max_deactivated="none" if agreed else "")  # type: ignore[arg-type]
+        apply_import(import_, user=person(request), max_deactivated="none" if agreed else "")
     except ServiceError as error:
         messages.warning(request, error.detail)
     return _back(request, import_)
@@ -109,7 +110,7 @@ def import_undo(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Take back what an import did; goes on to the undo."""
     import_ = _import_to_steer(request, import_id)
     try:
-        return _back(request, undo_import(import_, user=request.user))  # type: ignore[arg-type]  # signed in
+        return _back(request, undo_import(import_, user=person(request)))
     except ServiceError as error:
         messages.warning(request, error.detail)
         return _back(request, import_)
@@ -120,12 +121,9 @@ def import_undo(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
 def import_read_again(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Check the same file once more, read in another way; goes on to the new import."""
     import_ = _import_to_steer(request, import_id)
-    errors: list[FieldError] = []
-    file_format = FileFormat.parse(request.POST.dict(), errors)
     try:
-        if errors:
-            raise InvalidInputError(" ".join(error.message for error in errors), errors=errors)
-        return _back(request, read_again(import_, file_format, user=request.user))  # type: ignore[arg-type]  # signed in
+        file_format = parse_format(request.POST.dict())
+        return _back(request, read_again(import_, file_format, user=person(request)))
     except ServiceError as error:
         messages.warning(request, error.detail)
         return _back(request, import_)
@@ -134,7 +132,7 @@ def import_read_again(request: HttpRequest, import_id: uuid.UUID) -> HttpRespons
 def _import_to_steer(request: HttpRequest, import_id: uuid.UUID) -> Import:
     """The import of this id, for somebody who may do something with it."""
     import_ = visible_import(request, import_id)
-    if not pages.may_import(request):
+    if not import_page.may_import(request):
         raise PermissionDenied("You may not start, apply, undo or cancel imports.")
     return import_
 
@@ -163,7 +161,7 @@ def _next(request: HttpRequest) -> str | None:
 @never_cache
 def import_new(request: HttpRequest) -> HttpResponse:
     """The upload form, and the upload itself: a plain multipart POST."""
-    return pages.upload(request, "products/import_new.html", {"section": "upload"}, then="import-detail")
+    return upload_page.upload(request, "products/import_new.html", {"section": "upload"}, then="import-detail")
 
 
 @login_required

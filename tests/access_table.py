@@ -88,6 +88,7 @@ PAGES: list[Line] = [
     ("post", "/imports/{import_id}/read-again/", "import", OWN),
     ("get", "/account/tokens/", "read", ALL),
     ("post", "/account/tokens/{token_id}/revoke/", "read", ALONE),
+    ("get", "/account/password/", "read", ALL),
     ("get", "/account/second-factor/", "read", ALL),
 ]
 """Pages for people with a session. A stranger's import is not found before it is asked who may steer it."""

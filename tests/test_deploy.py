@@ -358,12 +358,13 @@ def test_caddy_accepts_the_file_with_the_load_balancing_that_the_docs_tell_of(tm
 
 
 class Echo(BaseHTTPRequestHandler):
-    """In the place of the web server: says by what id it was asked."""
+    """In the place of the web server: says by what id it was asked, and what headers there were."""
 
     def do_GET(self) -> None:
         body = self.headers["X-Request-ID"].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Asked-With", " ".join(self.headers))
         self.end_headers()
         self.wfile.write(body)
 
@@ -406,3 +407,11 @@ def test_caddy_names_each_request_and_leaves_a_usable_name_alone(proxy: str) -> 
     assert asked(**{"X-Request-ID": "from-a-client"}) == "from-a-client"
     assert UUID(asked()) != UUID(asked())
     assert UUID(asked(**{"X-Request-ID": "<script>" + "x" * 60}))
+
+
+def test_caddy_passes_no_header_on_that_could_be_taken_for_its_own(proxy: str) -> None:
+    """WSGI knows no difference between `_` and `-` in names."""
+    answer = requests.get(proxy, headers={"X_Forwarded_For": "1.2.3.4", "x-forwarded_proto": "https"}, timeout=5)
+
+    assert "X-Forwarded-For" in answer.headers["X-Asked-With"].split()
+    assert "_" not in answer.headers["X-Asked-With"]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -161,6 +162,50 @@ def test_bodies_that_never_come_keep_nobody_from_reading(server: WebServer) -> N
             assert answer.elapsed.total_seconds() < PATIENCE / 2
 
     wait_until(lambda: requests.post(url, timeout=60, **writing).status_code != 503, "one can write again")
+
+
+def test_forms_of_strangers_that_never_come_keep_no_files_waiting(server: WebServer) -> None:
+    """A form may hold a file; theirs is read before it is known that they may send none."""
+    head = server.request(
+        "POST",
+        "/logout/",
+        f"Cookie: csrftoken={'a' * 32}",
+        "Content-Type: multipart/form-data; boundary=x",
+        "Content-Length: 5000000",
+    )
+    with ExitStack() as lines:
+        for _ in range(PLACES + 1):
+            lines.enter_context(server.connect()).sendall(head + b"--x")
+        url = f"http://127.0.0.1:{server.port}/login/"
+        wait_until(lambda: requests.post(url, data={"a": "b"}, timeout=60).status_code == 503, "they are stuck")
+
+        assert ask(server, "/api/v1/imports/", b"sku,name\n").status_code == 202
+        assert ask(server, "/api/v1/products/export.csv").status_code == 200
+
+
+@pytest.mark.parametrize("form", [{"data": {}}, {"files": {"more": "x"}}], ids=["urlencoded", "multipart"])
+def test_a_flood_of_logins_keeps_nobody_from_anything_else(server: WebServer, form: dict[str, Any]) -> None:
+    """Each takes 100 MB to be looked at, and any stranger may ask for it."""
+    url = f"http://127.0.0.1:{server.port}"
+
+    def log_in(name: str) -> requests.Response:
+        fields = {"username": name, "password": "wrong", "csrfmiddlewaretoken": "a" * 32}
+        cookies = {"csrftoken": "a" * 32}
+        return requests.post(f"{url}/login/", **{**form, "data": fields}, cookies=cookies, timeout=60)
+
+    with ThreadPoolExecutor(PLACES) as threads:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK accounts_user IN ACCESS EXCLUSIVE MODE")
+            stuck = [threads.submit(log_in, f"nobody{number}") for number in range(PLACES)]
+            wait_until(lambda: waiting_for_a_lock() == PLACES, "they are stuck")
+
+            answer = requests.get(f"{url}/imports/", allow_redirects=False, timeout=60)
+            assert answer.status_code == 302
+            assert answer.elapsed.total_seconds() < PATIENCE / 2
+            refused = log_in("nobody")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+
+        assert [each.result().status_code for each in stuck] == [200] * PLACES
 
 
 def waiting_for_a_lock() -> int:

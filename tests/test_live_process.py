@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -268,3 +269,16 @@ def test_the_live_process_answers_nothing_else_over_http(live: LiveProcess) -> N
 
     assert page.status_code == 404
     assert requests.head(f"http://127.0.0.1:{live.port}/livez", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 5", "Content-Length: 9000000000", "Transfer-Encoding: chunked"])
+def test_the_live_process_takes_no_bodies(live: LiveProcess, length: str) -> None:
+    """They would be written to its disk to their end, whoever sends them."""
+    head = f"POST /ws/imports/1/ HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n".encode()
+    answer = b""
+    with socket.create_connection(("127.0.0.1", live.port), timeout=20) as wire:
+        wire.sendall(head + b"5\r\nhello\r\n")
+        while piece := wire.recv(1000):
+            answer += piece
+
+    assert answer == b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n"

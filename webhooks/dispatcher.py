@@ -18,14 +18,16 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db import connection as django_connection
 
 from common.stopping import stopping
 from webhooks import claims, results, switching
+from webhooks.attempted import not_sent
 from webhooks.claims import Claimed
 from webhooks.models import message_id
 from webhooks.results import Made
-from webhooks.sender import Attempted, Sender
+from webhooks.sender import Sender
 from webhooks.targets import Target, Targets
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ GATHER_SECONDS = 0.02
 """How long results are gathered for one transaction."""
 BATCH = 500
 """Most results in one transaction."""
+DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
+"""By the connections of its own, and by Django's."""
 
 
 def run() -> int:
@@ -56,7 +60,7 @@ def run() -> int:
     dispatcher = Dispatcher()
     try:
         asyncio.run(dispatcher.run())
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except DATABASE_AWAY as error:
         logger.warning("webhook_dispatcher_ended: %s", error)
     return dispatcher.attempts
 
@@ -78,7 +82,7 @@ class Dispatcher:
         self._mailing = ThreadPoolExecutor(1, thread_name_prefix="webhooks-mail")
 
     async def run(self) -> None:
-        """Raises psycopg.OperationalError where the database has gone."""
+        """Raises one of DATABASE_AWAY where the database has gone."""
         async with AsyncExitStack() as stack:
             for thread in (self._thread, self._mailing):
                 stack.push_async_callback(_close, thread)
@@ -202,20 +206,3 @@ async def attempt(sender: Sender, claimed: Claimed, target: Target, body: str | 
     headers = target.request_headers(message_id(claimed.event_id), int(started_at.timestamp()), sent)
     attempted = await sender.send(url=target.url, headers=headers, body=sent, timeout=target.timeout)
     return Made(claimed, target, target.shown(headers), started_at, attempted)
-
-
-def not_sent(problem: str) -> Attempted:
-    return Attempted(
-        status=None,
-        error="unsendable",
-        detail=problem,
-        reply="",
-        reply_headers={},
-        address=None,
-        reused=False,
-        dns_ms=None,
-        connect_ms=None,
-        tls_ms=None,
-        first_byte_ms=None,
-        total_ms=0,
-    )

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from django.conf import settings
 
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, pointer_to
 from webhooks.names import NameLookupError, addresses_of
 
 Address = IPv4Address | IPv6Address
@@ -357,7 +357,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
 def _header_errors(headers: Mapping[str, str]) -> Iterator[FieldError]:
     seen: set[str] = set()
     for name, value in headers.items():
-        pointer = "/headers/" + name.replace("~", "~0").replace("/", "~1")
+        pointer = "/headers" + pointer_to(name)
         lower = name.lower()
         if not HEADER_NAME.match(name):
             yield FieldError(

@@ -6,15 +6,18 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts import audit
-from common.errors import FieldError, InvalidInputError, NotFoundError
-from webhooks import deliveries, egress, keys, secrets
+from common import sealing
+from common.errors import FieldError, InvalidInputError, NotFoundError, in_short
+from webhooks import deliveries, egress, keys
 from webhooks.event_types import EVENT_TYPES
 from webhooks.models import SignatureKind, WebhookEndpoint
+from webhooks.targets import MASK, own_headers
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -28,7 +31,6 @@ LONGEST_DELAY = 7 * 24 * 3600
 """Seconds between two attempts."""
 
 PLAIN = ("description", "adaptive_rate", "ordered")
-MASK = "••••"
 UNREADABLE = "(unreadable)"
 """Stands for the names of headers that no key in WEBHOOK_SECRET_KEYS decrypts. No header can be called so."""
 
@@ -61,6 +63,12 @@ def update(
     Raises InvalidInputError that names all bad fields, and NotFoundError."""
     values = checked(fields)
     endpoint = _locked(endpoint)
+    if "headers" not in fields and endpoint.sealed_headers and is_another_receiver(endpoint, fields.get("url")):
+        message = (
+            "The endpoint's own headers were written for another host, and may hold its password. With a URL of "
+            "another host send `headers` as well: those that this one is to get, or none."
+        )
+        raise InvalidInputError(message, errors=[FieldError("/headers", "headers_of_another_host", message)])
     if "enabled" in values and values["enabled"] != endpoint.enabled:
         values |= {"disabled_at": None if values["enabled"] else Now(), "disabled_reason": ""}
         if values["enabled"]:
@@ -106,20 +114,17 @@ def _locked(endpoint: WebhookEndpoint) -> WebhookEndpoint:
     return found
 
 
+def is_another_receiver(endpoint: WebhookEndpoint, url: str | None) -> bool:
+    """Whether this URL leads to another host than the endpoint's does, or there in another way."""
+    return url is not None and urlsplit(url.lower())[:2] != urlsplit(endpoint.url.lower())[:2]
+
+
 def masked_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
     """The names of the endpoint's own request headers; their values are nobody's business."""
     try:
         return dict.fromkeys(own_headers(endpoint), MASK)
-    except secrets.UnreadableSecretError:
+    except sealing.UnreadableSecretError:
         return {UNREADABLE: MASK}
-
-
-def own_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
-    """The endpoint's own request headers, as they are sent. Raises UnreadableSecretError."""
-    if not endpoint.sealed_headers:
-        return {}
-    headers: dict[str, str] = json.loads(secrets.unseal(endpoint.sealed_headers))
-    return headers
 
 
 # --- what an endpoint may be ---------------------------------------------------------------------
@@ -135,8 +140,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
         except InvalidInputError as error:
             errors += error.errors or [FieldError(f"/{name}", error.code, error.detail)]
     if errors:
-        detail = errors[0].message if len(errors) == 1 else f"{len(errors)} fields are not valid: see `errors`."
-        raise InvalidInputError(detail, code=errors[0].code, errors=errors)
+        raise InvalidInputError(in_short(errors), code=errors[0].code, errors=errors)
     return values
 
 
@@ -149,7 +153,7 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
         value = _known(value, SignatureKind.values, "unknown_signature", "way of signing")
     elif name == "headers":
         egress.check_headers(value)
-        return {"sealed_headers": secrets.seal(json.dumps(value)) if value else ""}
+        return {"sealed_headers": sealing.seal(json.dumps(value)) if value else ""}
     elif name == "retry_delays":
         _check_delays(value)
     elif name in BOUNDS:

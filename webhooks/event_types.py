@@ -305,7 +305,11 @@ _ALL = (
             "FAILURE",
             rows_read=1200,
             rows_rejected=101,
-            error={"code": "too_many_rejected", "message": "More than 100 rows were rejected."},
+            error={
+                "code": "too_many_rejects",
+                "message": "101 of the first 1,200 rows were rejected, more than 100 rows. Is this the right file? "
+                "Nothing was applied: look at the rejected rows and correct the file, or allow more by max_rejects.",
+            },
         ),
     ),
     EventType(

@@ -13,8 +13,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Least, Now
 
 from common.errors import ConflictError, InvalidInputError
+from common.sealing import UnreadableSecretError, seal, unseal
 from webhooks.models import EndpointSecret, SignatureKind, WebhookEndpoint
-from webhooks.secrets import UnreadableSecretError, seal, unseal
 from webhooks.signing import Ed25519Key, HmacKey, InvalidSecretError, SigningKey, check_strength, parse_key
 
 DEFAULT_OVERLAP = timedelta(hours=24)
@@ -32,23 +32,26 @@ class IssuedKey:
     """`whsec_..` for v1; for v1a the public key, `whpk_..`: the private one never leaves."""
 
 
-def current_keys(endpoint: WebhookEndpoint) -> list[SigningKey]:
-    """The keys that sign the endpoint's deliveries now: the present ones, in the order of its `signatures`, and
-    then the old ones that did not expire yet. Raises UnreadableSecretError."""
-    return keys_by_endpoint([endpoint])[endpoint.pk]
-
-
-def keys_by_endpoint(endpoints: Sequence[WebhookEndpoint]) -> dict[UUID, list[SigningKey]]:
-    """`current_keys` of many endpoints, by their ids, in one query. An old key that can't be read signs no more.
-    Raises UnreadableSecretError for a present one."""
+def sealed_by_endpoint(endpoints: Sequence[WebhookEndpoint]) -> dict[UUID, list[EndpointSecret]]:
+    """The keys that sign the deliveries of these endpoints now, by their ids: the present ones, in the order of an
+    endpoint's `signatures`, then the old ones that did not expire yet. `opened` makes them fit to sign with."""
     kinds = {endpoint.pk: endpoint.signatures for endpoint in endpoints}
     alive = EndpointSecret.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), endpoint__in=kinds)
     signing = [row for row in alive if row.kind in kinds[row.endpoint_id]]
     signing.sort(key=lambda row: (row.expires_at is not None, kinds[row.endpoint_id].index(row.kind), -row.pk))
-    found: dict[UUID, list[SigningKey]] = {pk: [] for pk in kinds}
+    found: dict[UUID, list[EndpointSecret]] = {pk: [] for pk in kinds}
     for row in signing:
+        found[row.endpoint_id].append(row)
+    return found
+
+
+def opened(sealed: Iterable[EndpointSecret]) -> list[SigningKey]:
+    """The keys of these. An old one that can't be read signs no more; for a present one it raises
+    UnreadableSecretError."""
+    found: list[SigningKey] = []
+    for row in sealed:
         try:
-            found[row.endpoint_id].append(_parsed(row.sealed))
+            found.append(_parsed(row.sealed))
         except UnreadableSecretError:
             if row.expires_at is None:
                 raise
@@ -56,13 +59,16 @@ def keys_by_endpoint(endpoints: Sequence[WebhookEndpoint]) -> dict[UUID, list[Si
 
 
 def public_key(endpoint: WebhookEndpoint) -> str | None:
-    """The present `whpk_..` of an endpoint, which is no secret; None where it has no ed25519 key that can be read."""
-    row = endpoint.secrets.filter(kind=SignatureKind.V1A, expires_at=None).first()
-    try:
-        key = _parsed(row.sealed) if row else None
-    except UnreadableSecretError:
-        return None
-    return key.public() if isinstance(key, Ed25519Key) else None
+    """The present `whpk_..` of an endpoint, which is no secret; None where it has no ed25519 key that can be read.
+    Asks for nothing where the endpoint was read with its `secrets`."""
+    for row in endpoint.secrets.all():
+        if row.kind == SignatureKind.V1A and row.expires_at is None:
+            try:
+                key = _parsed(row.sealed)
+            except UnreadableSecretError:
+                return None
+            return key.public() if isinstance(key, Ed25519Key) else None
+    return None
 
 
 @transaction.atomic

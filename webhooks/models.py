@@ -58,7 +58,7 @@ class WebhookEndpoint(models.Model):
         models.CharField(max_length=3, choices=SignatureKind), default=only_v1, help_text="How deliveries are signed."
     )
     sealed_headers = models.TextField(blank=True, default="", db_default="", editable=False)
-    """The endpoint's own request headers, a JSON object, encrypted by `webhooks.secrets`: they may hold a password."""
+    """The endpoint's own request headers, a JSON object, encrypted by `common.sealing`: they may hold a password."""
     timeout_seconds = models.PositiveSmallIntegerField(default=15, db_default=15, help_text="For a whole attempt.")
     rate_per_second = models.PositiveSmallIntegerField(default=50, db_default=50)
     adaptive_rate = models.BooleanField(default=False, db_default=False)
@@ -100,7 +100,7 @@ class EndpointSecret(models.Model):
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="secrets")
     kind = models.CharField(max_length=3, choices=SignatureKind)
     sealed = models.TextField(editable=False)
-    """`whsec_..` or `whsk_..`, encrypted by `webhooks.secrets`."""
+    """`whsec_..` or `whsk_..`, encrypted by `common.sealing`."""
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, editable=False)
     """Null: the present one."""

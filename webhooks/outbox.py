@@ -65,11 +65,6 @@ def as_json(value: Any) -> str:
     return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
 
 
-def is_wanted(event_type: str) -> bool:
-    """Whether any endpoint wants events of this type: asked before an event is made that is costly to make."""
-    return wanting(event_type).exists()
-
-
 def wanting(event_type: str) -> QuerySet[WebhookEndpoint]:
     """The endpoints that want events of this type, also those that are off."""
     refuse_unknown(event_type)

@@ -16,10 +16,10 @@ from psycopg.types.json import Jsonb
 
 from common.ids import uuid7
 from webhooks import outcomes
+from webhooks.attempted import Attempted
 from webhooks.claims import BUSY, Claimed, Rows
 from webhooks.health import Health
 from webhooks.outcomes import outcome_of
-from webhooks.sender import Attempted
 from webhooks.statements import statement
 from webhooks.targets import Target
 from webhooks.verdicts import Verdict, judge

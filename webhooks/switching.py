@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -67,7 +67,7 @@ def turn_off(trouble: Trouble) -> bool:
         "webhook_endpoint_turned_off",
         extra={"endpoint_id": str(endpoint.pk), "reason": trouble.turns_off, "error": trouble.error},
     )
-    transaction.on_commit(_mailing(endpoint, trouble))
+    transaction.on_commit(partial(_mail, endpoint, "Webhook endpoint turned off", TURNED_OFF, trouble))
     return True
 
 
@@ -83,10 +83,6 @@ def _tell_others(endpoint: WebhookEndpoint) -> None:
     event_id = outbox.publish("endpoint.disabled", data)
     if event_id is not None:  # itself can't be told, and need not be when it is turned on again
         Delivery.objects.filter(event_id=event_id, endpoint_id=endpoint.pk, state=Delivery.State.PENDING).delete()
-
-
-def _mailing(endpoint: WebhookEndpoint, trouble: Trouble) -> Callable[[], None]:
-    return lambda: _mail(endpoint, "Webhook endpoint turned off", TURNED_OFF, trouble)
 
 
 def _mail(endpoint: WebhookEndpoint, subject: str, text: str, trouble: Trouble) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.errors import ServiceError
+from common.sealing import unseal
 from webhooks import keys, signing
-from webhooks.models import WebhookEndpoint
-from webhooks.secrets import unseal
+from webhooks.models import EndpointSecret, WebhookEndpoint
 from webhooks.signing import SigningKey
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 FRESH_SECONDS = 1.0
 """How long what was read of an endpoint is good: a key that was rotated away signs no longer than this."""
 MASK = "••••"
+"""Stands for the values of an endpoint's own headers wherever people look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,32 @@ class Target:
 
 def read(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Target]:
     """These endpoints, those of them that are still there."""
-    return {endpoint.pk: read_one(endpoint) for endpoint in WebhookEndpoint.objects.filter(pk__in=list(ids))}
+    endpoints = list(WebhookEndpoint.objects.filter(pk__in=list(ids)))
+    sealed = keys.sealed_by_endpoint(endpoints)
+    return {endpoint.pk: _target(endpoint, sealed[endpoint.pk]) for endpoint in endpoints}
 
 
 def read_one(endpoint: WebhookEndpoint) -> Target:
+    """The same of one endpoint."""
+    return _target(endpoint, keys.sealed_by_endpoint([endpoint])[endpoint.pk])
+
+
+def own_headers(endpoint: WebhookEndpoint) -> dict[str, str]:
+    """The endpoint's own request headers, as they are sent. Raises UnreadableSecretError."""
+    if not endpoint.sealed_headers:
+        return {}
+    headers: dict[str, str] = json.loads(unseal(endpoint.sealed_headers))
+    return headers
+
+
+def _target(endpoint: WebhookEndpoint, sealed: Iterable[EndpointSecret]) -> Target:
     """An endpoint whose secrets can't be read is one with a problem: the others must not suffer from it."""
     problem = ""
     signers: list[SigningKey] = []
     headers: dict[str, str] = {}
     try:
-        signers = keys.current_keys(endpoint)
-        headers = json.loads(unseal(endpoint.sealed_headers)) if endpoint.sealed_headers else {}
+        signers = keys.opened(sealed)
+        headers = own_headers(endpoint)
     except ServiceError as error:
         problem = error.detail
     if not signers and not problem:

@@ -14,7 +14,7 @@ GONE = 410
 
 
 class Answer(Protocol):
-    """What there is to judge by of a `webhooks.sender.Attempted`."""
+    """What there is to judge by of a `webhooks.attempted.Attempted`."""
 
     @property
     def status(self) -> int | None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.test import Client
@@ -97,6 +99,15 @@ def test_behind_proxies_it_is_the_address_that_the_proxy_saw(alice: User, settin
 
     assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "9.9.9.9, 203.0.113.7"}).status_code == 429
     assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "203.0.113.8"}).status_code == 302
+
+
+def test_of_ipv6_it_is_the_network_that_a_customer_has(alice: User, settings: Any) -> None:
+    settings.PROXY_COUNT = 1
+    for n in range(10):
+        try_login("alice", "wrong", **{"X-Forwarded-For": f"2001:db8:1:2::{n}"})
+
+    assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "2001:db8:1:2:ffff::1"}).status_code == 429
+    assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "2001:db8:1:3::1"}).status_code == 302
 
 
 def test_the_admin_has_no_other_way_in(alice: User) -> None:
@@ -198,6 +209,27 @@ def test_a_wrong_code_sets_nothing_up(alice: User) -> None:
     assert not Authenticator.objects.get(user=alice).confirmed
 
 
+def test_who_has_begun_a_second_factor_may_think_better_of_it(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    client.post("/account/second-factor/", {"act": "begin"})
+
+    page = client.post("/account/second-factor/", {"act": "abandon", "code": ""}).content.decode()
+
+    assert "Set it up" in page
+    assert not Authenticator.objects.filter(user=alice).exists()
+
+
+def test_abandoning_leaves_a_second_factor_that_counts(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    device = Authenticator.objects.create(user=alice, name="authenticator", confirmed=True)
+
+    client.post("/account/second-factor/", {"act": "abandon", "code": ""})
+
+    assert Authenticator.objects.filter(pk=device.pk, confirmed=True).exists()
+
+
 # --- one's own tokens --------------------------------------------------------------------------
 
 
@@ -220,6 +252,25 @@ def test_people_make_see_and_revoke_their_own_tokens(alice: User) -> None:
         "token.issued",
         "token.revoked",
     ]
+
+
+def test_people_change_their_own_password_and_are_logged_out_elsewhere(alice: User) -> None:
+    here, elsewhere = Client(), Client()
+    here.force_login(alice)
+    elsewhere.force_login(alice)
+    page, new = "/account/password/", "lamp of brass and oak"
+    before = here.cookies["sessionid"].value
+
+    refused = here.post(page, {"old_password": "wrong", "new_password1": new, "new_password2": new})
+    changed = here.post(page, {"old_password": PASSWORD, "new_password1": new, "new_password2": new}, follow=True)
+
+    assert refused.status_code == 400
+    assert "Your password is changed" in changed.content.decode()
+    assert here.cookies["sessionid"].value != before
+    assert elsewhere.get(page).status_code == 302
+    assert try_login("alice", new).status_code == 302
+    noted = AuditEntry.objects.get(action="user.password_changed")
+    assert (noted.actor_name, noted.object_id, noted.details) == ("alice", str(alice.pk), {})
 
 
 def test_what_the_audit_log_cannot_note_is_not_done(alice: User) -> None:
@@ -317,6 +368,11 @@ def test_a_session_is_told_that_it_needs_no_ticket(alice: User) -> None:
 def test_a_dump_of_the_database_opens_nothing(alice: User) -> None:
     token, full = ApiToken.issue(alice, name="shop", scopes=["read"])
     ticket, _ = issue_ticket(token)
+    browser = Client()
+    browser.force_login(alice)
+    key = browser.cookies["sessionid"].value
+    mistyped = Client().post("/login/", {"username": "alice", "password": "wrong", "code": "abcd-efgh-ijkl-mnop"})
+    assert mistyped.status_code == 200
     with connection.cursor() as cursor:
         dump = "".join(
             f"{row}\n" for table in connection.introspection.table_names(cursor) for row in _rows(cursor, table)
@@ -325,7 +381,32 @@ def test_a_dump_of_the_database_opens_nothing(alice: User) -> None:
     assert token.key_id in dump  # it is a dump, and the token is in it
     assert full.split("_", 2)[2] not in dump
     assert ticket not in dump
+    assert "abcd-efgh" not in dump
+    assert key not in dump
+    stored = Session.objects.get().session_key
+    assert stored in dump
+    assert logged_in(key)
+    assert not logged_in(stored)
     assert authenticate_token(f"odata_{token.key_id}_{token.digest[:43]}") is None
+
+
+def test_who_was_logged_in_before_keys_were_digests_still_is(alice: User) -> None:
+    browser = Client()
+    browser.force_login(alice)
+    key = browser.cookies["sessionid"].value
+    Session.objects.update(session_key=key)
+    assert not logged_in(key)
+
+    step = import_module("accounts.migrations.0006_session_keys").Migration.operations[0]
+    with connection.cursor() as cursor:
+        cursor.execute(step.sql)
+        cursor.execute(step.sql)  # and again: it leaves digests as they are
+
+    assert logged_in(key)
+
+
+def logged_in(session_key: str) -> bool:
+    return Client(headers={"Cookie": f"sessionid={session_key}"}).get("/account/tokens/").status_code == 200
 
 
 def _rows(cursor: Any, table: str) -> list[Any]:

@@ -17,11 +17,13 @@ import redis
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import signing
+from django.utils import timezone
 
+from common.ids import first_uuid7
+from common.sealing import UnreadableSecretError, unseal
 from odata import alive, health
 from odata.addresses import local_host, public_address
 from odata.doctor.finding import Finding, error, ok, warning
-from webhooks.secrets import UnreadableSecretError, unseal
 
 NEEDED = {
     "worker-imports": "imports wait",
@@ -48,7 +50,7 @@ IMPORTS = """
 """Answered from the index `import_unfinished`: waiting, for how long the oldest, running, lost, to be decided on."""
 DAY = """
     SELECT count(*), count(*) FILTER (WHERE state = 'FAILURE') FROM products_import
-     WHERE created_at > now() - interval '1 day' AND state IN ('SUCCESS', 'FAILURE')
+     WHERE id >= %s AND state IN ('SUCCESS', 'FAILURE')
 """
 BACKLOG = """
     SELECT count(*), coalesce(extract(epoch FROM now() - min(due_at)), 0)::float8
@@ -176,7 +178,7 @@ def imports() -> Iterator[Finding]:
     """Imports that should go on and don't."""
     with health.own_connection() as database:
         waiting, oldest, running, lost, checked = database.execute(IMPORTS).fetchone() or (0, None, 0, 0, 0)
-        ended, failed = database.execute(DAY).fetchone() or (0, 0)
+        ended, failed = database.execute(DAY, [first_uuid7(timezone.now() - timedelta(days=1))]).fetchone() or (0, 0)
     sentence = f"{waiting} imports wait, {running} run, {checked} wait for a decision."
     if oldest and oldest > WAITS_LONG and not running:
         sentence += f" The oldest has waited for {_span(float(oldest))}, and none runs."

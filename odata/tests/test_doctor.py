@@ -21,6 +21,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import Authenticator, User
+from common.sealing import seal
 from common.tests.waiting import wait_until
 from odata import alive, doctor, health
 from odata.doctor import machine, postgres, running, valkey
@@ -29,7 +30,6 @@ from odata.secret_key import make_fernet_key
 from odata.tasks import worker_heartbeat
 from odata.tests.running import environment, fresh_folder, manage
 from products.models import Import
-from webhooks.secrets import seal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, connection, transaction
 from django.test import RequestFactory
 
@@ -25,6 +26,7 @@ ROW = "canary-of-a-row"
         ("/api/v1/products/A-1/?fields=sku", "/api/v1/products/A-1/?fields=…"),
         ("/imports/?search=canary&q=%26&canary", "/imports/?search=…&q=…"),
         ("/setup/canary:abc/", "/setup/…"),
+        ("/%1b]0;title%07%0aa line of its own%C2%9b", "/%1B]0;title%07%0Aa line of its own%C2%9B"),
         ("/webhooks/del_by_url/https%3A%2F%2Fhooks.example%2Fcanary", "/webhooks/del_by_url/…"),
     ],
 )
@@ -95,6 +97,32 @@ def test_django_s_own_lines_name_the_path_alone(lines: io.StringIO) -> None:
     assert "Not Found: /setup/" in lines.getvalue()
     assert "canary/" not in lines.getvalue()
     assert "=canary" not in lines.getvalue()
+
+
+def test_no_address_reaches_into_the_operator_s_terminal(lines: io.StringIO) -> None:
+    request = RequestFactory().get("/%1b[31mred%0aa-line-of-its-own")
+    logging.getLogger("canaries").warning("Not Found: %s", request.path, extra={"request": request})
+
+    told = lines.getvalue()
+    assert told.count("\n") == 1
+    assert "/%1B[31mred%0Aa-line-of-its-own" in told
+
+
+def test_a_refused_request_is_a_warning_of_one_line(lines: io.StringIO) -> None:
+    refused = logging.getLogger("django.security.RequestDataTooBig")
+    refused.addHandler(logging.getLogger("canaries").handlers[0])
+    try:
+        raise RequestDataTooBig("The form is too large.")
+    except RequestDataTooBig as error:
+        refused.error(str(error), exc_info=error)
+    finally:
+        refused.handlers.clear()
+
+    written = lines.getvalue()
+    assert "The form is too large." in written
+    assert "warning" in written
+    assert "Traceback" not in written
+    assert written.count("\n") == 1
 
 
 def test_what_quotes_nothing_stays_as_it_is() -> None:

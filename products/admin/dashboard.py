@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncDate
 from django.http import HttpRequest
 from django.utils import timezone
 
+from common.counting import estimate
+from common.ids import first_uuid7
 from products import progress
-from products.admin.paginator import estimate
-from products.importing.merger import last_change
 from products.models import Import, Product, ProductChange
+from products.pushing import last_change
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
@@ -89,12 +89,12 @@ def month_of_imports(user: Person) -> dict[str, Any]:
     """Imports of the last 30 days: by state, rows, rows a second, and day by day for a chart."""
     today = timezone.now().date()
     first = today - timedelta(days=DAYS - 1)
-    imports = Import.objects.visible_to(user).filter(pk__gte=first_id_of(first), kind=Import.Kind.FILE)
+    begun = datetime.combine(first, time.min, UTC)
+    imports = Import.objects.visible_to(user).filter(pk__gte=first_uuid7(begun), kind=Import.Kind.FILE)
     states = dict(imports.order_by().values_list("state").annotate(Count("pk")))
     done = imports.filter(state=Import.State.SUCCESS, started_at__isnull=False, finished_at__isnull=False)
-    rows = done.aggregate(rows=Sum("rows_read"))["rows"] or 0
-    times = done.values_list("started_at", "finished_at")
-    seconds = sum((end - start).total_seconds() for start, end in times if start and end)
+    came_to = done.aggregate(rows=Sum("rows_read"), took=Sum(F("finished_at") - F("started_at")))
+    rows, seconds = came_to["rows"] or 0, (came_to["took"] or timedelta()).total_seconds()
     return {
         "states": [(value, label, states.get(value, 0)) for value, label in Import.State.choices],
         "total": sum(states.values()),
@@ -102,12 +102,6 @@ def month_of_imports(user: Person) -> dict[str, Any]:
         "rows_per_second": rows / seconds if seconds else None,
         **chart(imports, first, today),
     }
-
-
-def first_id_of(day: date) -> uuid.UUID:
-    """The lowest id that an import of this day can have: ids begin with the time in milliseconds."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=timezone.get_default_timezone())
-    return uuid.UUID(int=int(midnight.timestamp() * 1000) << 80)
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ def chart(imports: QuerySet[Import], first: date, last: date) -> dict[str, Any]:
 
 def running_imports(user: Person) -> dict[str, Any]:
     """What runs or waits, oldest first, and what waits for somebody's decision."""
-    unfinished = Import.objects.visible_to(user).filter(state__in=[Import.State.PENDING, Import.State.PROGRESS])
+    unfinished = Import.objects.visible_to(user).filter(state__in=Import.UNFINISHED)
     imports = list(unfinished.select_related("created_by").order_by("created_at")[:20])
     checked = [each for each in imports if each.phase == Import.Phase.CHECKED]
     running = [(each, progress.document(each)) for each in imports if each.phase != Import.Phase.CHECKED]

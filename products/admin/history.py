@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from common.counting import EstimatingPaginator
 from common.moments import moment
-from products.admin.paginator import EstimatingPaginator
-from products.importing.merger import last_change
 from products.models import ProductChange
+from products.pushing import last_change
 
 if TYPE_CHECKING:
     ProductChangeAdminBase = admin.ModelAdmin[ProductChange]

@@ -18,9 +18,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_exempt
 
+from accounts.access import person
+from common.counting import EstimatingPaginator
 from common.errors import ServiceError
-from products import pages
-from products.admin.paginator import EstimatingPaginator
+from common.moments import moment
+from products import import_page, upload_page
 from products.models import Import
 from products.tasks import cancel_import
 from products.templatetags.figures import duration, grouped, took
@@ -84,7 +86,7 @@ class ImportAdmin(ImportAdminBase):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        # `pages.upload` checks the token itself, after it is known who sends the file.
+        # `upload_page.upload` checks the token itself, after it is known who sends the file.
         upload = csrf_exempt(self.admin_site.admin_view(csrf_exempt(self.upload_view)))
         return [path("add/", upload, name="products_import_add"), *super().get_urls()]
 
@@ -98,7 +100,9 @@ class ImportAdmin(ImportAdminBase):
         if not self.has_add_permission(request):
             raise PermissionDenied
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Upload a file"}
-        return pages.upload(request, "admin/products/import/upload.html", context, then="admin:products_import_change")
+        return upload_page.upload(
+            request, "admin/products/import/upload.html", context, then="admin:products_import_change"
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -107,7 +111,7 @@ class ImportAdmin(ImportAdminBase):
         import_ = self._import(request, object_id)
         context = {
             **self.admin_site.each_context(request),
-            **pages.import_context(request, import_),
+            **import_page.import_context(request, import_),
             "opts": self.opts,
             "title": import_.file_name,
             "products_url": self._products_url(request, import_),
@@ -130,13 +134,13 @@ class ImportAdmin(ImportAdminBase):
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Who may start imports may cancel them."""
-        return pages.may_import(request)
+        return import_page.may_import(request)
 
     @admin.action(description="Cancel the selected imports", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Import]) -> None:
         for import_ in queryset:
             try:
-                cancel_import(import_, user=request.user)  # type: ignore[arg-type]  # signed in
+                cancel_import(import_, user=person(request))
                 self.message_user(request, f"Cancelling {import_.file_name}. Nothing of it stays in the catalogue.")
             except ServiceError as error:
                 self.message_user(request, f"{import_.file_name}: {error.detail}", messages.WARNING)
@@ -184,8 +188,3 @@ class ImportAdmin(ImportAdminBase):
 def number(count: int) -> SafeString:
     """A count for a column of counts: aligned, and quiet where there is none."""
     return format_html('<span class="number{}">{}</span>', "" if count else " none", grouped(count))
-
-
-def moment(when: Any) -> SafeString:
-    """A time that the browser shows in its reader's own zone (static/products/times.js)."""
-    return format_html('<time datetime="{}">{} UTC</time>', when.isoformat(), f"{when:%Y-%m-%d %H:%M}")

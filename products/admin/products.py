@@ -23,12 +23,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from common.counting import EstimatingPaginator, estimate
 from common.errors import InvalidInputError, ServiceError
+from common.moments import moment
 from products import catalogue
-from products.admin.imports import moment
-from products.admin.paginator import EstimatingPaginator, estimate
 from products.admin.timeline import timeline
 from products.models import Import, Product
+from products.models.catalogue import EDITABLE
 from products.search import NarrowSearchError, at_most, find, parse
 from products.selection import Selection
 from products.tasks import change_products
@@ -172,9 +173,9 @@ class ProductAdmin(ProductAdminBase):
 
     def save_model(self, request: HttpRequest, obj: Product, form: ModelForm[Product], change: bool) -> None:
         if change:
-            fields = {name: form.cleaned_data[name] for name in form.changed_data if name in catalogue.EDITABLE}
+            fields = {name: form.cleaned_data[name] for name in form.changed_data if name in EDITABLE}
             seen = form.cleaned_data.get("seen")
-            catalogue.update_product(Product.objects.get(pk=obj.pk), fields, actor=actor(request), version=seen)
+            catalogue.update_product(obj, fields, actor=actor(request), version=seen)
         else:
             fields = {name: value for name, value in form.cleaned_data.items() if name != "seen"}
             created = catalogue.create_product(fields, actor=actor(request))
@@ -197,19 +198,28 @@ class ProductAdmin(ProductAdminBase):
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:products_product_change", args=[object_id]) + "#history")
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Product | None:
+        product = super().get_object(request, object_id, from_field)
+        if product is not None:
+            product.looked_at_by = request.user  # type: ignore[attr-defined]  # for `changes`, which gets no request
+        return product
+
     @admin.display(description="Changes")
-    def changes(self, product: Product) -> SafeString:
-        return render_to_string("admin/products/product/changes.html", timeline(product.pk))
+    def changes(self, product: Any) -> SafeString:
+        shown = timeline(product.pk, product.looked_at_by)
+        return render_to_string("admin/products/product/changes.html", shown)
 
     def older_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The next part of a product's history, `?before=` an entry: rows for the table on its page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        before = request.GET.get("before", "")
-        if not object_id.isdecimal() or not before.isdecimal():
+        product_id, before = whole_number(object_id), whole_number(request.GET.get("before", ""))
+        if product_id is None or before is None:
             raise Http404
         return TemplateResponse(
-            request, "admin/products/product/changes.html", timeline(int(object_id), before=int(before))
+            request,
+            "admin/products/product/changes.html",
+            timeline(product_id, request.user, before=before),
         )
 
     def inline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -218,14 +228,15 @@ class ProductAdmin(ProductAdminBase):
             return HttpResponse(status=405, headers={"Allow": "POST"})
         if not self.has_change_permission(request):
             raise PermissionDenied
-        product = Product.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        product_id = whole_number(object_id)
+        product = None if product_id is None else Product.objects.filter(pk=product_id).first()
         if product is None:
             raise Http404
-        version = request.POST.get("version", "")
-        if not version.isdecimal():
+        version = whole_number(request.POST.get("version", ""))
+        if version is None:
             raise InvalidInputError("version has to be the number that the list showed.")
         fields = {name: request.POST[name] for name in ("name", "status") if name in request.POST}
-        product = catalogue.update_product(product, fields, actor=actor(request), version=int(version))
+        product = catalogue.update_product(product, fields, actor=actor(request), version=version)
         return JsonResponse(row_of(product))
 
     # --- the list ------------------------------------------------------------------------------
@@ -378,6 +389,11 @@ def actor(request: HttpRequest) -> User:
     return request.user
 
 
+def whole_number(text: str) -> int | None:
+    """What an address or a form names: an id, a version. None for what is none, or none that fits in 64 bits."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
 def is_across(request: HttpRequest) -> bool:
     """Whether all that match are meant, rather than the ticked rows."""
     return request.POST.get("select_across") == "1"
@@ -385,7 +401,8 @@ def is_across(request: HttpRequest) -> bool:
 
 def ticked(request: HttpRequest) -> tuple[int, ...]:
     """The products whose boxes are ticked. Raises InvalidInputError if there is none."""
-    ids = tuple(int(text) for text in request.POST.getlist(ACTION_CHECKBOX_NAME) if text.isdecimal())
+    chosen = map(whole_number, request.POST.getlist(ACTION_CHECKBOX_NAME))
+    ids = tuple(number for number in chosen if number is not None)
     if not ids:
         raise InvalidInputError("Tick the products first.", code="nothing_chosen")
     return ids

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.urls import reverse
 
-from products.changes import described, history_of
-from products.models import Import
+from products.changes import described
+from products.models import Import, ProductChange
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from accounts.models import User
 
 SHOWN = 20
 LONGEST = 200
 
 
-def timeline(product_id: int, *, before: int | None = None) -> dict[str, Any]:
-    """The newest changes, or the newest before an entry's id, and where the next ones are."""
-    found = history_of(product_id, limit=SHOWN + 1, before=before)
+def timeline(product_id: int, user: User | AnonymousUser, *, before: int | None = None) -> dict[str, Any]:
+    """The newest changes, or the newest before an entry's id, and where the next ones are. Of the imports that made
+    them, those are named that this person may see."""
+    found = list(ProductChange.objects.of_product(product_id, older_than=before, newest_first=True, limit=SHOWN + 1))
     changes = found[:SHOWN]
     people = get_user_model().objects.in_bulk({change.actor_id for change in changes if change.actor_id})
-    files = Import.objects.in_bulk({change.import_id for change in changes if change.import_id})
+    seen = Import.objects.visible_to(user)
+    files = seen.in_bulk({change.import_id for change in changes if change.import_id})
     entries = [
         {
             "change": change,

@@ -26,6 +26,7 @@ from rest_framework.request import Request
 from accounts.models import User
 from common.bodies import LengthRequiredError
 from common.errors import InvalidInputError, TooLargeError
+from common.form_files import take_files
 from products.importing import receiver
 
 CHUNK = 1024 * 1024
@@ -65,6 +66,7 @@ def prepare(request: HttpRequest, sender: User) -> None:
         raise TooLargeError("The JSON body is larger than this address takes. A file is not sent in it.")
     if request.content_type != JSON:  # which names a file that is here already
         receiver.refuse_by_length(length, sender, in_form=request.content_type == FORM)
+        take_files(request)
     receiver.give_connection_back()
 
 

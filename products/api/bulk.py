@@ -16,7 +16,7 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import ServiceError
-from common.fields import Body, Flag, Whole
+from common.fields import Body, Flag, Whole, read_fields
 from common.openapi import FieldProblem, problems
 from products.api.serializers import READ_ONLY, TextField
 from products.importing.columns import NAME, SKU
@@ -151,11 +151,10 @@ class BulkViewSet(IdempotentPosts, ViewSet):
         responses={200: BulkDocument, **problems(409, 413, 415)},
     )
     def write(self, request: Request) -> Response:
-        body = BulkWrite(data=request.data)
-        body.is_valid(raise_exception=True)
-        writes = [_write(item) for item in body.validated_data["items"]]
+        body = read_fields(BulkWrite, request)
+        writes = [_write(item) for item in body["items"]]
         try:
-            outcomes = write_products(writes, actor=person(request), atomic=body.validated_data["atomic"])
+            outcomes = write_products(writes, actor=person(request), atomic=body["atomic"])
         except ServiceError as error:
             error.errors = tuple(each.below("/items") for each in error.errors)
             raise

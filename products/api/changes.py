@@ -80,9 +80,9 @@ class ChangesViewSet(GenericViewSet):
     def list(self, request: Request, import_id: str) -> Response:
         import_ = visible_import(request, import_id)
         wanted = ChangeFilter(
-            choice(request, "action", Action),
+            choice(request, "action", Action.values),
             request.query_params.get("search", "").replace("\0", ""),
-            choice(request, "field", Field),
+            choice(request, "field", Field.values),
         )
         page = self.paginate_queryset(cast("Any", changes_of(import_, wanted))) or []
         return self.get_paginated_response(page)

@@ -21,7 +21,8 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope, User
 from common.bodies import ShallowJSONParser
-from common.errors import FieldError, InvalidInputError, NotFoundError
+from common.errors import InvalidInputError, NotFoundError
+from common.fields import read_fields
 from common.openapi import NO_NUL, problems
 from common.pagination import NewestFirst
 from common.parameters import choice
@@ -260,7 +261,7 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
 
     def list(self, request: Request) -> Response:
         imports = Import.objects.visible_to(request.user).select_related("created_by")
-        if state := choice(request, "state", Import.State):
+        if state := choice(request, "state", Import.State.values):
             imports = imports.filter(state=state)
         if digest := hex_digest(request, "sha256"):
             imports = imports.filter(sha256=digest)
@@ -314,9 +315,7 @@ class ImportViewSet(IdempotentPosts, GenericViewSet):
         responses={202: ImportDocument, **problems(404, 409)},
     )
     def apply(self, request: Request, import_id: str) -> Response:
-        options = ApplyOptions(data=request.data)
-        options.is_valid(raise_exception=True)
-        limit = options.validated_data.get("max_deactivated", "")
+        limit = read_fields(ApplyOptions, request).get("max_deactivated", "")
         found = visible_import(request, import_id)
         import_ = apply_import(found, user=person(request), max_deactivated=read_limit(limit))
         return Response(progress.document(import_), status=202)
@@ -420,4 +419,4 @@ def _refuse_other_flags(value: str | bool) -> None:
     """Raise InvalidInputError for what the checkbox of a page may say, such as `on`, but no program."""
     if str(value).lower() not in ("", "true", "false"):
         message = f"check_first “{str(value)[:40]}” is not understood. Use true or false."
-        raise InvalidInputError(message, errors=[FieldError("/check_first", "invalid", message)])
+        raise InvalidInputError.about("check_first", message, "invalid")

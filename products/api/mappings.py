@@ -11,6 +11,7 @@ from rest_framework.viewsets import ViewSet
 
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
+from common.fields import read_fields
 from common.openapi import problems
 from products.api.serializers import FileHeaders, MappingDocument
 from products.importing import mappings
@@ -31,6 +32,5 @@ class MappingViewSet(IdempotentPosts, ViewSet):
         responses={200: MappingDocument, **problems()},
     )
     def propose(self, request: Request) -> Response:
-        body = FileHeaders(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(asdict(mappings.propose(body.validated_data["headers"])))
+        headers = read_fields(FileHeaders, request)["headers"]
+        return Response(asdict(mappings.propose(headers)))

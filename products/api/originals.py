@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Scope
-from common.errors import FieldError, InvalidInputError
+from common.errors import InvalidInputError
 from common.openapi import problems
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
@@ -92,5 +92,5 @@ def _number(request: Request, name: str, default: int, most: int = FARTHEST) -> 
     text = request.query_params.get(name, "") or str(default)
     if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= most):
         message = f"{name}={text!r} must be a whole number from 0 to {most}."
-        raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid_number", message)])
+        raise InvalidInputError.about(name, message, "invalid_number")
     return int(text)

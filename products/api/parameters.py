@@ -10,7 +10,7 @@ from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, pointer_to
 from common.fields import Flag, Text, Whole
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -21,7 +21,7 @@ def hex_digest(request: Request, name: str) -> str:
     value = request.query_params.get(name, "").lower()
     if name in request.query_params and not _DIGEST.fullmatch(value):
         message = f"{name}={value[:80]!r} is not a SHA-256. Give it as 64 hexadecimal digits."
-        raise InvalidInputError(message, errors=[FieldError(f"/{name}", "invalid", message)])
+        raise InvalidInputError.about(name, message, "invalid")
     return value
 
 
@@ -53,13 +53,13 @@ def refuse_unknown_parts(body: Mapping[str, Any], known: Iterable[str]) -> None:
     are there twice."""
     names = sorted(known)
     errors = [
-        FieldError(f"/{name}", "unknown_parameter", f"There is no {name!r} here. There are: {', '.join(names)}.")
+        FieldError(pointer_to(name), "unknown_parameter", f"There is no {name!r} here. There are: {', '.join(names)}.")
         for name in body
         if name not in names
     ]
     if not errors and isinstance(body, QueryDict):
         errors = [
-            FieldError(f"/{name}", "repeated_parameter", f"{name} is given {len(values)} times. Give it once.")
+            FieldError(pointer_to(name), "repeated_parameter", f"{name} is given {len(values)} times. Give it once.")
             for name, values in body.lists()
             if len(values) > 1
         ]

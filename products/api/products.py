@@ -15,9 +15,10 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import FieldError, InvalidInputError
+from common.fields import read_fields
 from common.openapi import problems
 from common.pagination import KeyPages
-from common.parameters import chosen_fields, one_of, refuse_empty
+from common.parameters import choice, chosen_fields, refuse_empty
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH, etag, has_already, precondition, with_etag
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ProductPatch, ShownProduct
@@ -96,7 +97,7 @@ class ProductPages(KeyPages):
     def paginate_queryset(self, rows: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """One page of a `Listing`. Raises InvalidInputError."""
         self._rows: Listing = rows
-        self._counts = bool(one_of(request, "total", ["estimate"]))
+        self._counts = bool(choice(request, "total", ["estimate"]))
         return super().paginate_queryset(rows, request, view)
 
     def parse_key(self, text: str) -> int | str:
@@ -168,7 +169,7 @@ class ProductViewSet(IdempotentPosts, GenericViewSet):
         refuse_empty(request, NEVER_EMPTY)
         listing = Listing(
             Selection.parse(request.query_params.dict()),
-            one_of(request, "ordering", ORDERS) or ORDERS[0],
+            choice(request, "ordering", ORDERS, default=ORDERS[0]),
             chosen_fields(request, FIELDS, always="sku"),
         )
         page = self.paginate_queryset(cast("Any", listing)) or []
@@ -218,13 +219,6 @@ def shown(product: Product, **options: Any) -> Response:
 def document(product: Product) -> dict[str, Any]:
     """The product as everybody is shown it."""
     return {name: getattr(product, name) for name in FIELDS}
-
-
-def read_fields(serializer_class: type[ProductFields], request: Request) -> dict[str, Any]:
-    """The fields that the body gives, of the right types."""
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def refuse_renaming(product: Product, sku: str | None) -> None:

@@ -147,7 +147,7 @@ def _kept(import_: Import) -> Import:
 
 
 def _outcome(request: Request) -> str:
-    return choice(request, "outcome", ReportedRow.Outcome, default=ReportedRow.Outcome.REJECTED)
+    return choice(request, "outcome", ReportedRow.Outcome.values, default=ReportedRow.Outcome.REJECTED)
 
 
 def _reported(row: Mapping[str, Any]) -> dict[str, Any]:

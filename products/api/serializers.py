@@ -169,7 +169,7 @@ class ImportDocument(serializers.Serializer):
     )
     phase = serializers.ChoiceField(Import.Phase.choices, help_text="What the worker is doing while it runs.")
     percent = serializers.FloatField(
-        min_value=0, max_value=100, help_text="How far the phase is, as a share of the bytes or rows."
+        min_value=0, max_value=100, help_text="How far it is in all; 100 once it has ended well, or is checked."
     )
     rows_read = serializers.IntegerField(help_text="The sum of the six that follow, once it has finished.")
     rows_created = serializers.IntegerField(help_text="Rows that created a product.")
@@ -182,7 +182,7 @@ class ImportDocument(serializers.Serializer):
     products_deactivated = serializers.IntegerField(help_text="In mode sync: products that the file lacks.")
     bytes_read = serializers.IntegerField(help_text="Bytes of the file that have been read.")
     bytes_total = serializers.IntegerField(help_text="Bytes that the file has.")
-    rows_per_second = serializers.IntegerField(help_text="Rows read in a second, lately.")
+    rows_per_second = serializers.IntegerField(help_text="Rows read in a second since this attempt began.")
     eta_seconds = serializers.IntegerField(
         allow_null=True, help_text="Seconds that it will probably take from now; null if not known."
     )
@@ -190,7 +190,7 @@ class ImportDocument(serializers.Serializer):
     stalled = serializers.BooleanField(help_text="It runs, but its worker has not been heard of for 10 seconds.")
     error = ImportFailure(allow_null=True, help_text="Why it failed; null if it has not.")
     cancel_requested = serializers.BooleanField(help_text="Somebody has asked for it to stop.")
-    attempt = serializers.IntegerField(help_text="How many workers have taken it up; more than 1 after one has died.")
+    attempt = serializers.IntegerField(help_text="How often it was taken up; more than once if a worker died.")
     kind = serializers.ChoiceField(Import.Kind.choices, help_text="A file, an undo or a bulk change.")
     file_name = serializers.CharField(help_text="What its uploader calls the file.")
     sha256 = serializers.CharField(help_text="Of the file as it was uploaded; empty where there is none.")
@@ -229,7 +229,7 @@ class ImportDocument(serializers.Serializer):
         allow_null=True, help_text="Username of who started it; null for nobody, or nobody any more."
     )
     created_at = serializers.DateTimeField(help_text="When it was accepted, in UTC.")
-    started_at = serializers.DateTimeField(allow_null=True, help_text="When a worker first took it up.")
+    started_at = serializers.DateTimeField(allow_null=True, help_text="When a worker took it up, the last time.")
     finished_at = serializers.DateTimeField(allow_null=True, help_text="When it ended, however it ended.")
     links = ImportLinks(help_text="Where to go from here.")
 

@@ -17,7 +17,7 @@ from products.importing.columns import DESCRIPTION, NAME, SKU, STATUS, Layout
 from products.importing.lease import ImportCancelledError, LeaseLostError, held
 from products.importing.settler import Settler
 from products.importing.stager import Chunk
-from products.importing.statements import statement
+from products.importing.statements import statement, streamed
 from products.models import Import
 
 COUNTING = {
@@ -51,10 +51,10 @@ def take_duplicates(staging: str, layout: Layout, rule: Import.Duplicates) -> It
         cursor.execute(statement("has_duplicates", staging=staging))
         if not cursor.fetchone()[0]:
             return
-        listing = cursor.stream(statement("take_duplicates", staging=staging, **COUNTING[rule]))
-        for line_number, other_line, other_sku, cells, attributes, *values in listing:
-            found = json.loads(cells) if cells else _cells(values, json.loads(attributes or "{}"), layout)
-            yield Duplicate(line_number, other_line, other_sku, values[0], found)
+        with streamed(cursor, statement("take_duplicates", staging=staging, **COUNTING[rule])) as listing:
+            for line_number, other_line, other_sku, cells, attributes, *values in listing:
+                found = json.loads(cells) if cells else _cells(values, json.loads(attributes or "{}"), layout)
+                yield Duplicate(line_number, other_line, other_sku, values[0], found)
 
 
 def _cells(values: list[str | None], attributes: dict[str, str | None], layout: Layout) -> list[str]:

@@ -250,9 +250,9 @@ def sweep() -> list[uuid.UUID]:
     expired = Import.objects.filter(state=Import.State.PROGRESS, lease_expires_at__lt=Now())
     for import_ in expired:
         _take_away(import_)
-    for import_ in Import.objects.filter(phase=Import.Phase.CHECKED, expires_at__lt=Now()):
-        undecided = Q(pk=import_.pk, phase=Import.Phase.CHECKED, expires_at__lt=Now())
-        _end(undecided, import_.pk, Import.State.CANCELLED, "check_expired", CHECK_EXPIRED)
+    undecided = Q(state=Import.State.PENDING, phase=Import.Phase.CHECKED, expires_at__lt=Now())
+    for pk in Import.objects.filter(undecided).values_list("pk", flat=True):
+        _end(undecided & Q(pk=pk), pk, Import.State.CANCELLED, "check_expired", CHECK_EXPIRED)
     unsent = Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=Now() - REDISPATCH_AFTER)
     waiting = Import.objects.filter(due()).filter(unsent)
     return list(waiting.order_by("created_at").values_list("pk", flat=True))

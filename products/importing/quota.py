@@ -24,7 +24,7 @@ class QuotaError(TooLargeError):
 def used_by(user: User) -> int:
     """Bytes of this person's that are here or have been announced, and that nothing has come of yet."""
     uploads = Upload.objects.filter(owner=user, taken_by=None, expires_at__gt=timezone.now())
-    imports = Import.objects.filter(created_by=user).exclude(state__in=Import.END_STATES)
+    imports = Import.objects.filter(created_by=user, state__in=Import.UNFINISHED)
     announced = uploads.aggregate(bytes=Sum("length"))["bytes"] or 0
     waiting = imports.aggregate(bytes=Sum("bytes_total"))["bytes"] or 0
     return int(announced + waiting)

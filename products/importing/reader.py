@@ -29,7 +29,8 @@ csv.field_size_limit(MAX_FIELD)  # for the whole process: the csv module knows n
 _BEGIN_WITH = "Begin the file with a line such as: sku,name,description,status"
 
 Row = tuple[int, list[str]]
-"""(line number, cells): a `RawRow` as a plain tuple, which costs far less."""
+"""The line on which the row starts, as an editor shows it (the first is 1, the header's lines count), and its cells. A
+plain tuple: there is one for each row of the file."""
 
 Mapper = Callable[[Sequence[str]], Mapping[str, str]]
 """Given the headers of a file: where its columns go."""

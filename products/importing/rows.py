@@ -9,14 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class RawRow(NamedTuple):
-    """One row as it stands in the file."""
-
-    line_number: int
-    """Line on which the row starts, as an editor shows it: the first is 1, the header's lines count."""
-    values: list[str]
-
-
 class ProductRow(NamedTuple):
     """One row that can be a product. None leaves the stored value alone: the cell is empty or its
     column is not in the file."""

@@ -17,7 +17,7 @@ from products.importing.formulas import MARK_OF_CELL
 from products.importing.options import MaxRejects
 from products.importing.reporter import Reporter
 from products.importing.stager import Chunk, changes_table, staging_table
-from products.importing.statements import statement
+from products.importing.statements import statement, streamed
 from products.models import Import
 
 LOCK_POLL_SECONDS = 0.1
@@ -121,13 +121,13 @@ class Settler:
         """Report the rows that the merge passes over; returns how many."""
         if not chunk.may_be_unmergeable:
             return 0
-        with connection.cursor() as cursor:
-            count = 0
-            listing = cursor.stream(statement("list_unmergeable", **self.names), self.parameters_of(chunk))
+        count = 0
+        sql = statement("list_unmergeable", **self.names)
+        with connection.cursor() as cursor, streamed(cursor, sql, self.parameters_of(chunk)) as listing:
             for line_number, code, sku, cells in listing:
                 self.reporter.merging.reject(line_number, json.loads(cells), [_REASONS[code](line_number, sku)])
                 count += 1
-            return count
+        return count
 
     def parameters_of(self, chunk: Chunk) -> dict[str, Any]:
         return {**self.parameters, "first_line": chunk.first_line, "last_line": chunk.last_line}

@@ -22,6 +22,10 @@ from products.importing.rows import RowError
 from products.importing.stager import Chunk, Stager, staging_table
 from products.models import Import
 
+KEEP_AWAKE_SECONDS = 15.0
+"""How long the transaction of who waits for the staging is left alone: PostgreSQL ends one that looks forgotten
+(idle_in_transaction_session_timeout in merge_settings.sql)."""
+
 
 class CollidedError(Exception):
     """Lines of different chunks have the same sku: what was merged may not be what counts."""
@@ -69,15 +73,24 @@ class Staging:
 
     def arriving(self) -> Iterator[Chunk]:
         """The chunks as they land. Ends early where lines collide; raises what ended the staging."""
-        while (chunk := self._landed.get()) is not None and not self.collided:
+        while (chunk := self._next()) is not None and not self.collided:
             yield chunk
         self.wait()
 
     def wait(self) -> None:
         """Wait until the file is staged. Raises what ended the staging."""
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(KEEP_AWAKE_SECONDS)
+            _keep_awake()
         if self._error:
             raise self._error
+
+    def _next(self) -> Chunk | None:
+        while True:
+            try:
+                return self._landed.get(timeout=KEEP_AWAKE_SECONDS)
+            except queue.Empty:
+                _keep_awake()
 
     def _work(self) -> None:
         try:
@@ -97,12 +110,21 @@ class Staging:
         ends = [chunk.last_line for chunk in self.chunks]
         rejects = self._rule == Import.Duplicates.REJECT
         for duplicate in self._find_duplicates():
+            if self._abandoned:
+                return
+            self._reporter.checkpoint()
             error = duplicate_sku(duplicate, self._rule)
             self._reporter.staged.void(duplicate.line_number, duplicate.cells, error, rejected=rejects)
             # Within a chunk the right line counts anyway; but where none does, one may have been merged.
             if rejects or bisect_left(ends, duplicate.line_number) != bisect_left(ends, duplicate.other_line):
                 self.collided = True
         self._reporter.staged.save()
+
+
+def _keep_awake() -> None:
+    """Use the waiting thread's connection, so that PostgreSQL sees that its process lives."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 def _mapping_of(import_: Import, headers: Sequence[str]) -> Mapping[str, str]:

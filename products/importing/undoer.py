@@ -17,7 +17,7 @@ from products.importing.merger import finish
 from products.importing.reporter import Reporter
 from products.importing.rows import RowError
 from products.importing.settler import take_catalogue
-from products.importing.statements import statement
+from products.importing.statements import statement, streamed
 from products.models import Import
 from products.pushing import last_change
 
@@ -114,8 +114,9 @@ class _Undoer:
             cursor.execute(statement("undo_chunk"), parameters)
             looked_at, removed, restored, returned = cursor.fetchone()
             if looked_at > removed + restored + returned:
-                for row in cursor.stream(statement("list_kept"), parameters):
-                    self._keep(*row)
+                with streamed(cursor, statement("list_kept"), parameters) as listing:
+                    for row in listing:
+                        self._keep(*row)
         self.reporter.changed(looked_at, created=returned, updated=restored, deleted=removed)
 
     def _keep(self, line_number: int | None, sku: str, action: str, version: int, seen: int | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
 import hmac
 import logging
@@ -32,6 +31,7 @@ from common.errors import ConflictError, InvalidInputError, NotFoundError, Servi
 from common.ids import uuid7
 from products.importing import quota, receiver
 from products.importing.options import ImportOptions
+from products.importing.pen import Pen, UploadTakenOverError
 from products.models import Import, Upload
 
 FOLDER = "uploads"
@@ -40,8 +40,6 @@ MOST_UPLOADS = 20
 """Uploads that one user may have here at a time, without those that an import has taken."""
 SAVE_SECONDS = 5.0
 """How often the offset is committed while bytes come in: what the death of this process costs at most."""
-SILENCE_SECONDS = 5.0
-"""Time without a byte after which a writer counts as gone and another may take its place."""
 ALGORITHMS = ("sha1", "sha256")
 """Of checksums, as `Upload-Checksum` names them."""
 
@@ -54,14 +52,6 @@ class UploadGoneError(ServiceError):
     status = 410
     code = "upload_gone"
     title = "The upload is gone"
-
-
-class UploadLockedError(ServiceError):
-    """Somebody else writes to the upload right now (RFC 4918, section 11.3)."""
-
-    status = 423
-    code = "upload_locked"
-    title = "The upload is being written to"
 
 
 class UploadTakenError(ConflictError):
@@ -257,12 +247,19 @@ def append(upload: Upload, offset: int, blocks: Iterable[bytes], *, checksum: Ch
         if any(blocks):
             raise TooLargeError("The file is complete already: there can be no more bytes.", code="beyond_length")
         return upload
-    with _Pen(path_of(upload.pk)) as pen:
+    with _pen_of(upload) as pen:
         upload = _reread(upload)  # another may have written until now
         _refuse_elsewhere(upload, offset)
         receiver.give_connection_back()
         _Part(upload, pen, checksum).take(blocks)
     return upload
+
+
+def _pen_of(upload: Upload) -> Pen:
+    try:
+        return Pen(path_of(upload.pk))
+    except FileNotFoundError:
+        raise _gone("Its file is not there any more.") from None
 
 
 def _refuse_elsewhere(upload: Upload, offset: int) -> None:
@@ -285,7 +282,7 @@ def _reread(upload: Upload) -> Upload:
 class _Part:
     """The bytes of one PATCH on their way to the disk."""
 
-    def __init__(self, upload: Upload, pen: _Pen, checksum: Checksum | None) -> None:
+    def __init__(self, upload: Upload, pen: Pen, checksum: Checksum | None) -> None:
         self.upload, self.pen, self.checksum = upload, pen, checksum
         self.end = upload.offset
         """Where the next byte goes; those from `upload.offset` up to here are not yet counted."""
@@ -332,98 +329,6 @@ class _Part:
         self.upload.offset, self.upload.expires_at = self.end, expires_at
         self.saved_at = time.monotonic()
         receiver.give_connection_back()
-
-
-class UploadTakenOverError(ConflictError):
-    """This request was silent for too long, and a later one has gone on with the upload."""
-
-    code = "upload_taken_over"
-
-
-class _Pen:
-    """The right to write to the file of an upload, which one request has at a time, across processes.
-
-    It is a lock file, held by flock(2): with its process it is gone at once. But a client may vanish
-    without its connection ending here (a laptop that wakes up in another network), and the thread
-    that reads from it waits for ever. So whoever finds the holder silent makes a new lock file in the
-    old one's place. A holder looks whether its own is still there before whatever it does, with the
-    partial file locked so that the two can't cross.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Raises UploadLockedError, or UploadGoneError if there is no file."""
-        self._lock_path = path.with_suffix(".lock")
-        try:
-            self.file = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            raise _gone("Its file is not there any more.") from None
-        try:
-            with self._file_locked():
-                self._lock = self._take()
-                os.utime(self.file)
-        except BaseException:
-            os.close(self.file)
-            raise
-
-    def __enter__(self) -> _Pen:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._file_locked():
-            if self._is_ours():
-                self._lock_path.unlink()
-        os.close(self._lock)
-        os.close(self.file)
-
-    @contextmanager
-    def in_hand(self) -> Iterator[None]:
-        """Nobody can take the pen within this block. Raises UploadTakenOverError if somebody has."""
-        with self._file_locked():
-            if not self._is_ours():
-                raise UploadTakenOverError(
-                    f"Nothing came in for {SILENCE_SECONDS:g} seconds, and another request has gone on with this "
-                    "upload. Ask for the offset (HEAD) and go on from there."
-                )
-            yield
-
-    def write(self, block: bytes, at: int) -> None:
-        view = memoryview(block)
-        with self.in_hand():
-            while view:  # a disk that fills up takes a part first
-                written = os.pwrite(self.file, view, at)
-                view, at = view[written:], at + written
-
-    def _take(self) -> int:
-        for attempt in ("free", "silent"):
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return lock
-            except BlockingIOError:
-                os.close(lock)
-            silent_for = time.time() - os.fstat(self.file).st_mtime
-            if attempt == "silent" or silent_for < SILENCE_SECONDS:
-                break
-            self._lock_path.unlink()
-        raise UploadLockedError(
-            "Another request writes to this upload right now. Wait for it, then ask for the offset (HEAD) and go on "
-            "from there.",
-            retry_after=round(SILENCE_SECONDS),
-        )
-
-    def _is_ours(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._lock), self._lock_path.stat())
-        except FileNotFoundError:
-            return False
-
-    @contextmanager
-    def _file_locked(self) -> Iterator[None]:
-        fcntl.flock(self.file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self.file, fcntl.LOCK_UN)
 
 
 # --- on to the import --------------------------------------------------------------------------

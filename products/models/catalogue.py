@@ -6,6 +6,9 @@ from django.contrib.postgres.indexes import BrinIndex, GinIndex, OpClass
 from django.db import models
 from django.db.models.functions import Lower, Now
 
+EDITABLE = ("name", "description", "status", "attributes")
+"""What of a product may change, in the order in which it is told. The sku names it, and names don't change."""
+
 
 class Product(models.Model):
     """One product. Written through `products.catalogue` or an import, never by `save()`: those
@@ -66,17 +69,24 @@ class CurrentTransactionId(models.Func):
 
 class ProductChangeQuerySet(models.QuerySet["ProductChange"]):
     def of_product(
-        self, product_id: int, *, older_than: int | None = None, newer_than: int | None = None
+        self,
+        product_id: int,
+        *,
+        older_than: int | None = None,
+        newer_than: int | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
     ) -> ProductChangeQuerySet:
-        """One product's history, oldest first, or what of it has ids below or above these. The two halves are
-        there for the two indexes."""
+        """One product's history, oldest or newest first, or the beginning of what has ids below or above these. The
+        two halves are there for the two indexes, in whose order no more is read than is wanted."""
         found = self.filter(product_id=product_id)
         if older_than is not None:
             found = found.filter(id__lt=older_than)
         if newer_than is not None:
             found = found.filter(id__gt=newer_than)
-        created, later = found.filter(action="created"), found.exclude(action="created")
-        return created.union(later, all=True).order_by("id")
+        order = "-id" if newest_first else "id"
+        created, later = found.filter(action="created"), found.exclude(action="created").order_by(order)
+        return created.union(later[:limit], all=True).order_by(order)[:limit]
 
 
 class ProductChange(models.Model):

@@ -70,6 +70,7 @@ class Import(models.Model):
         KEEP = "keep", "An empty cell leaves the stored value alone"
         CLEAR = "clear", "An empty cell empties the stored value"
 
+    UNFINISHED = (State.PENDING, State.PROGRESS)
     END_STATES = (State.SUCCESS, State.FAILURE, State.CANCELLED)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from common.counting import EstimatingPaginator
 from products import catalogue, search
-from products.admin.paginator import EstimatingPaginator
 from products.models import Import, Product, ProductChange
 from products.search import NarrowSearchError, at_most, find, parse
 from products.selection import Selection
@@ -306,6 +306,25 @@ def test_it_shows_old_and_new_values_and_older_changes_on_demand(editor: User) -
     assert "data-older" not in second
 
 
+def test_the_page_of_a_product_opens_however_deep_its_attributes_are(editor: User) -> None:
+    deepest: Any = "red"
+    for _ in range(catalogue.MOST_LEVELS - 1):
+        deepest = [deepest]
+    product = make_product(attributes={"colour": deepest})
+
+    assert signed_in(editor).get(f"{PRODUCTS}{product.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "²"])
+def test_numbers_in_addresses_that_nothing_has_are_not_found(editor: User, number: str) -> None:
+    client, product = signed_in(editor), make_product()
+
+    assert client.get(f"{PRODUCTS}{number}/older/?before=1").status_code == 404
+    assert client.get(f"{PRODUCTS}{product.pk}/older/?before={number}").status_code == 404
+    assert client.post(f"{PRODUCTS}{number}/inline/", {"version": 1}).status_code == 404
+    assert client.post(f"{PRODUCTS}{product.pk}/inline/", {"version": number}).status_code == 400
+
+
 def test_it_shows_the_history_of_a_product(editor: User) -> None:
     product = make_product()
     source = make_import(editor, file_name="autumn.csv")
@@ -323,6 +342,24 @@ def test_it_shows_the_history_of_a_product(editor: User) -> None:
 
     assert "Old lamp" in text
     assert "autumn.csv</a>, line 1337" in text
+
+
+def test_the_history_of_a_product_names_no_import_to_those_who_may_not_see_it(editor: User, importer: User) -> None:
+    product = make_product()
+    source = make_import(importer, file_name="secret-prices.csv")
+    catalogue.update_product(product, {"name": "Old lamp"}, actor=editor)
+    ProductChange.objects.create(
+        product_id=product.pk, sku=product.sku, action="updated", version=3, previous={}, import_id=source.pk
+    )
+    client = signed_in(editor)
+
+    page = client.get(f"{PRODUCTS}{product.pk}/change/").content.decode()
+    older = client.get(f"{PRODUCTS}{product.pk}/older/?before={2**60}").content.decode()
+
+    for text in (page, older):
+        assert "an import" in text
+        assert "secret-prices.csv" not in text
+        assert str(source.pk) not in text
 
 
 def test_it_lets_nobody_change_a_product_who_may_only_look(reader: User) -> None:

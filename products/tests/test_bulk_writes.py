@@ -159,7 +159,12 @@ def test_what_breaks_a_rule_is_told_for_each_item_and_the_others_are_written(cli
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [('"\\ud800"', "half_surrogate"), ('{"a": 1e999}', "number_too_large"), ('["\\u0000"]', "control_character")],
+    [
+        ('"\\ud800"', "half_surrogate"),
+        ('{"a": 1e999}', "number_too_large"),
+        ('["\\u0000"]', "control_character"),
+        ("[" * 100 + "0" + "]" * 100, "nested_too_deeply"),
+    ],
 )
 def test_json_that_can_not_be_stored_is_told_where_it_is(text: str, code: str, client: APIClient) -> None:
     body = '{"items": [{"sku": "A", "name": "Lamp", "attributes": {"b": TEXT}}, {"sku": "B", "name": "Lamp"}]}'

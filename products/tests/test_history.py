@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import ProgrammingError, connection, transaction
 from django.db.models.signals import post_init
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from products import catalogue
-from products.changes import History
+from products.changes import ChangeFilter, History, changes_of, described
 from products.importing.merger import summarise_history
 from products.models import Import, Product, ProductChange
+from products.pushing import last_change
 from products.tests.importing.imports import csv, imported
 
 PRODUCTS = 60_000
@@ -76,6 +80,105 @@ def test_one_product_is_found_by_the_indexes() -> None:
     assert "Seq Scan" not in plan
     read_in_vain = sum(int(rows) for rows in re.findall(r"Rows Removed by \w+(?: \w+)*: (\d+)", plan))
     assert read_in_vain < PRODUCTS / 10
+
+
+def rows_read(look: Callable[[], object]) -> int:
+    """How many rows of the history this reads, by PostgreSQL's own account."""
+    with CaptureQueriesContext(connection) as asked:
+        look()
+    read = 0
+    for query in asked:
+        if "FROM products_productchange" in query["sql"] or 'FROM "products_productchange"' in query["sql"]:
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query['sql']}")
+                read += _read_by(cursor.fetchone()[0][0]["Plan"])
+    return read
+
+
+def _read_by(plan: dict[str, Any]) -> int:
+    own = 0
+    if plan.get("Relation Name") == "products_productchange":
+        vain = sum(number for name, number in plan.items() if name.startswith("Rows Removed by"))
+        own = round((plan["Actual Rows"] + vain) * plan["Actual Loops"])
+    return own + sum(map(_read_by, plan.get("Plans", ())))
+
+
+def large_import(*places: int) -> Import:
+    """An import with as many entries in the history as there are products; or with those at these places alone, the
+    others being somebody else's."""
+    import_ = Import(state="SUCCESS", changes_after=last_change())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO products_productchange (product_id, sku, action, version, import_id) "
+            "SELECT n, 'SKU-' || n, 'created', 1, CASE WHEN %(all)s OR n = ANY (%(places)s) THEN %(import)s::uuid END "
+            "FROM generate_series(1, %(number)s) AS n ORDER BY n",
+            {"all": not places, "places": list(places), "import": import_.pk, "number": PRODUCTS},
+        )
+        summarise_history()
+        cursor.execute("ANALYZE products_productchange")
+    import_.changes_until = last_change()
+    return import_
+
+
+def keys_of(import_: Import, **place: Any) -> list[int]:
+    """The places in the import of the changes on a page."""
+    begins = import_.changes_after or 0
+    whole = {"after": None, "before": None, "limit": 50}
+    return [each["key"] - begins for each in changes_of(import_, ChangeFilter()).page(**whole | place)]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_a_page_of_the_changes_of_a_large_import_reads_a_part_of_them(end: str) -> None:
+    import_ = large_import()
+    place = {"before": last_change() + 1} if end == "last" else {}
+    found: list[int] = []
+
+    read = rows_read(lambda: found.extend(keys_of(import_, **place)))
+
+    assert found == list(range(1, 51) if end == "first" else range(PRODUCTS - 49, PRODUCTS + 1))
+    assert read < PRODUCTS / 6
+
+
+@pytest.mark.django_db
+def test_the_changes_of_an_import_are_found_wherever_they_are() -> None:
+    import_ = large_import(1, 12_345, PRODUCTS)
+    behind = last_change() + 1
+
+    assert keys_of(import_) == [1, 12_345, PRODUCTS]
+    assert keys_of(import_, before=behind) == [1, 12_345, PRODUCTS]
+    assert keys_of(import_, after=behind - PRODUCTS, limit=1) == [12_345]
+    assert keys_of(import_, before=behind - 1, limit=1) == [12_345]
+    assert keys_of(import_, after=behind - 1) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", ["newest", "oldest"])
+def test_an_end_of_a_long_history_is_read_by_itself(end: str) -> None:
+    product = catalogue.create_product({"sku": "A", "name": "Lamp"}, actor=None)
+    for number in range(400):
+        catalogue.update_product(product, {"status": ("active", "inactive")[number % 2 == 0]}, actor=None)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE products_productchange")
+
+    def page() -> list[int]:
+        found = ProductChange.objects.of_product(product.pk, newest_first=end == "newest", limit=10)
+        return [change.version for change in found]
+
+    assert page() == (list(range(401, 391, -1)) if end == "newest" else list(range(1, 11)))
+    assert rows_read(page) < 401 + 20, "the creation, in a table whose ranges are not summarised yet, and the page"
+
+
+@pytest.mark.django_db
+def test_the_history_of_one_field_is_told_without_looking_for_the_others() -> None:
+    product = catalogue.create_product({"sku": "A", "name": "Lamp"}, actor=None)
+    for number in range(400):
+        catalogue.update_product(product, {"status": ("active", "inactive")[number % 2 == 0]}, actor=None)
+    oldest = list(ProductChange.objects.order_by("id")[1:51])
+
+    read = rows_read(lambda: described(oldest))
+
+    assert read < 200, "the fifty, and for each the one after it"
 
 
 @pytest.mark.usefixtures("long_history")

@@ -11,10 +11,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from products import import_page
+from products import import_page, row_pages
 from products.change_pages import CHANGES_A_PAGE, difference
 from products.importing import report
 from products.models import Import, Product, ReportedRow
+from products.selection import Selection
 from products.templatetags.figures import took
 from products.tests.importing.imports import csv, imported, numbered, read, received, run
 from products.tests.test_views import make_import, make_user, signed_in
@@ -258,11 +259,21 @@ def test_it_offers_the_other_sheets_of_a_workbook(client: Client, alice: User) -
     assert 'name="encoding"' not in text
 
 
-def test_it_says_which_products_were_meant_by_a_change_of_many(client: Client, alice: User) -> None:
-    chosen = {"status": "inactive", "search": "", "import_id": "", "attributes": {}}
-    import_ = make_import(alice, kind="bulk", bulk={"action": "activate", "selection": chosen}, stored_file="")
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (Selection(status="inactive", search="oak"), "status inactive; “oak” in sku or name"),
+        (Selection(ids=tuple(range(40))), "40 chosen ones"),
+        (Selection(), "All of them"),
+    ],
+)
+def test_it_says_which_products_were_meant_by_a_change_of_many(
+    client: Client, alice: User, selection: Selection, words: str
+) -> None:
+    bulk = {"action": "activate", "selection": selection.as_dict()}
+    import_ = make_import(alice, kind="bulk", bulk=bulk, stored_file="")
 
-    assert "<dd>status: inactive</dd>" in page_of(client, import_)
+    assert f"<dd>{words}</dd>" in page_of(client, import_)
 
 
 def test_it_says_that_the_same_file_was_imported_before(client: Client, alice: User) -> None:
@@ -371,7 +382,7 @@ def test_it_looks_at_a_bounded_number_of_rejected_rows(alice: User, monkeypatch:
 def test_it_shows_all_rows_of_a_cause_a_page_at_a_time(
     client: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_page, "ROWS_A_PAGE", 2)
+    monkeypatch.setattr(row_pages, "ROWS_A_PAGE", 2)
     import_ = make_import(alice, state="SUCCESS", phase="finished", rows_rejected=4, header=["sku", "name"])
     rows = [reject(import_, line, ("name", "too_long")) for line in (2, 3, 5)]
     ReportedRow.objects.bulk_create([*rows, reject(import_, 4, ("sku", "sku_missing"))])

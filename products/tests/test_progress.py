@@ -9,16 +9,21 @@ import os
 import time
 import warnings
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.db import transaction
 from redis import Redis
 
 from accounts.models import User
 from common.tests.waiting import wait_until
 from products import progress
+from products.importing import lease
 from products.models import Import
+from products.tests.importing.imports import received
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -133,6 +138,28 @@ async def test_a_published_snapshot_reaches_the_group_of_its_import() -> None:
     assert message["type"] == "import.snapshot"
     assert message["document"]["id"] == str(import_.pk)
     assert message["document"]["version"] == 7
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_rolled_back_is_told_nobody(file_store: Path) -> None:
+    import_, other = received("sku,name\nA,Lamp\n"), received("sku,name\nB,Chair\n")
+    layer = get_channel_layer()
+
+    async def channel_of_both() -> str:
+        channel: str = await layer.new_channel()
+        for each in (import_, other):
+            await layer.group_add(progress.group_name(each.pk), channel)
+        return channel
+
+    channel = async_to_sync(channel_of_both)()
+    with pytest.raises(InterruptedError), transaction.atomic():
+        lease.request_cancel(import_)
+        raise InterruptedError
+    with transaction.atomic():
+        lease.request_cancel(other)
+    heard = async_to_sync(layer.receive)(channel)["document"]
+
+    assert (heard["id"], heard["state"]) == (str(other.pk), "CANCELLED")
 
 
 async def test_of_many_snapshots_the_last_one_always_arrives() -> None:

@@ -15,8 +15,8 @@ from accounts.tests.people import token_of
 from products.importing import columns, mappings
 from products.importing.options import FORMAT_NAMES, OPTION_NAMES, ImportOptions
 from products.models import Import, SavedMapping
-from products.pages import DELIMITERS, ENCODINGS, QUOTES
 from products.tests.test_views import make_import, make_user, signed_in
+from products.upload_page import DELIMITERS, ENCODINGS, QUOTES
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,9 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -25,7 +27,7 @@ import json, sys
 from webhooks import keys
 from webhooks.models import WebhookEndpoint
 endpoint = WebhookEndpoint.objects.create(
-    url={url!r}, event_types=["ping"], rate_per_second=1000, concurrency=100, timeout_seconds=1
+    url={url!r}, event_types=["ping"], rate_per_second=1000, concurrency=100, timeout_seconds={seconds}
 )
 print(json.dumps([str(endpoint.pk), keys.issue_keys(endpoint)[0].text]))
 """
@@ -97,14 +99,25 @@ def endure(
     return endured
 
 
-def listen(service: Service, receiver: Receiver) -> None:
-    _, receiver.secret = json.loads(run(service, LISTEN.format(url=receiver.url)).splitlines()[-1])
+def listen(service: Service, receiver: Receiver, timeout_seconds: int = 1) -> None:
+    """Have the receiver told of pings; it may take so long for each."""
+    script = LISTEN.format(url=receiver.url, seconds=timeout_seconds)
+    _, receiver.secret = json.loads(run(service, script).splitlines()[-1])
 
 
 def run(service: Service, script: str) -> str:
     done = manage("shell", "-v", "0", "-c", script, env={**os.environ, **service.env})
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
+
+
+@contextmanager
+def running(service: Service, script: str) -> Iterator[None]:
+    """The same, beside what the block does: on a busy machine the command takes its time to end."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run, service, script)
+        yield
+        done.result()
 
 
 def wait_for_more(receiver: Receiver, number: int, service: Service) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.tests.waiting import wait_until
-from tests.acceptance.endurance import endure, kill, listen, nothing_waits, run
+from tests.acceptance.endurance import endure, kill, listen, nothing_waits, run, running
 from tests.acceptance.service import Service
 from webhooks.tests.receivers import Receiver, receiving
 
@@ -56,11 +56,9 @@ def test_a_dispatcher_that_is_stopped_in_order_finishes_what_is_on_its_way(
 ) -> None:
     receiver.answer = lambda got: (200, {}, 0.5)
     listen(service, receiver)
-    # In all they take longer than the command needs to end.
-    run(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(600)]")
-    wait_until(lambda: receiver.open > 0, "they are on their way")
-
-    service.stop("webhooks")
+    with running(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(600)]"):
+        wait_until(lambda: receiver.open > 0, "they are on their way")
+        service.stop("webhooks")
 
     assert not service.query("SELECT id FROM webhooks_delivery_pending WHERE claim IS NOT NULL")
     service.start("webhooks")
@@ -69,12 +67,11 @@ def test_a_dispatcher_that_is_stopped_in_order_finishes_what_is_on_its_way(
 
 
 def test_a_killed_dispatcher_is_followed_by_another(service: Service, receiver: Receiver) -> None:
-    receiver.answer = lambda got: (200, {}, 14.0)  # longer than the command needs to end; a dispatcher waits for 15
-    listen(service, receiver)
-    run(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(20)]")
-    wait_until(lambda: receiver.open > 0, "they are on their way")
-
-    assert kill(service) > 0
+    receiver.answer = lambda got: (200, {}, 9.0)
+    listen(service, receiver, timeout_seconds=10)
+    with running(service, "from webhooks import outbox; [outbox.publish('ping', {}) for _ in range(20)]"):
+        wait_until(lambda: receiver.open > 0, "they are on their way")
+        assert kill(service) > 0
 
     receiver.answer = lambda got: (200, {}, 0.0)
     wait_until(lambda: nothing_waits(service), "all are delivered")

@@ -48,6 +48,7 @@ PAGES = [
     "/admin/accounts/apitoken/",
     "/admin/accounts/auditentry/",
     "/account/tokens/",
+    "/account/password/",
     "/account/second-factor/",
 ]
 

@@ -9,10 +9,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from common.errors import InvalidInputError
+from common.sealing import UnreadableSecretError
 from webhooks import endpoints
 from webhooks.event_types import EVENT_TYPES
 from webhooks.models import SignatureKind, WebhookEndpoint
-from webhooks.secrets import UnreadableSecretError
+from webhooks.targets import MASK, own_headers
 
 if TYPE_CHECKING:
     FormBase = forms.ModelForm[WebhookEndpoint]
@@ -55,7 +56,7 @@ class EndpointForm(FormBase):
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "spellcheck": "false", "autocomplete": "off"}),
         help_text=f"Own request headers, one a line: “Name: value”. Values are stored encrypted and shown as "
-        f"{endpoints.MASK} from then on; leave {endpoints.MASK} to keep one.",
+        f"{MASK} from then on; leave {MASK} to keep one.",
     )
     timeout_seconds = bounded("timeout_seconds", "Seconds for a whole attempt.")
     rate_per_second = bounded("rate_per_second", "Requests a second, at most.")
@@ -103,7 +104,7 @@ class EndpointForm(FormBase):
 
     def clean_headers(self) -> dict[str, str]:
         try:
-            kept = endpoints.own_headers(self.instance)
+            kept = own_headers(self.instance)
         except UnreadableSecretError:
             kept = {}
         headers = {}
@@ -115,9 +116,11 @@ class EndpointForm(FormBase):
                 raise forms.ValidationError(
                     "No key in WEBHOOK_SECRET_KEYS decrypts the headers that there are: write them anew, or leave none."
                 )
-            if value == endpoints.MASK and name not in kept:
+            if value == MASK and name not in kept:
                 raise forms.ValidationError(f"{name} has no value yet that could be kept: write it out.")
-            headers[name] = kept[name] if value == endpoints.MASK else value
+            if value == MASK and endpoints.is_another_receiver(self.instance, self.cleaned_data.get("url")):
+                raise forms.ValidationError(f"{name} was written for another host: write its value anew, or leave it.")
+            headers[name] = kept[name] if value == MASK else value
         return headers
 
     def clean(self) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import NotFoundError
+from common.fields import read_fields
 from common.ids import first_uuid7
 from common.openapi import problems
 from common.pagination import NewestFirst
 from common.parameters import choice, identifier, moment, refuse_empty
 from webhooks import deliveries
 from webhooks.api.documents import attempt_document, delivery_detail, delivery_document
-from webhooks.api.endpoints import read_fields, visible_endpoint
+from webhooks.api.endpoints import visible_endpoint
 from webhooks.api.serializers import AttemptDocument, DeliveryDetail, DeliveryDocument, Redelivered, Redelivery
 from webhooks.models import Attempt, Delivery
 
@@ -55,7 +56,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     def list(self, request: Request) -> Response:
         refuse_empty(request, ["event_type"])
         found = _filtered(Delivery.objects.visible_to(request.user), request)
-        if state := choice(request, "state", Delivery.State):
+        if state := choice(request, "state", Delivery.State.values):
             found = found.filter(state=state)
         if event_type := request.query_params.get("event_type"):
             found = found.filter(event_type=event_type)

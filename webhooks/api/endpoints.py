@@ -17,6 +17,7 @@ from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
 from common.errors import NotFoundError
+from common.fields import read_fields
 from common.openapi import problems
 from common.pagination import KeysetPages
 from webhooks import deliveries, endpoints
@@ -31,23 +32,29 @@ from webhooks.api.serializers import (
     Rotation,
     TestRequest,
 )
-from webhooks.models import SignatureKind, WebhookEndpoint
+from webhooks.models import WebhookEndpoint
 
 ID = OpenApiParameter("endpoint_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Of the endpoint.")
 REPLACED_BY: dict[str, Any] = {
-    "description": "",
-    "enabled": True,
-    "signatures": [SignatureKind.V1.value],
+    "event_types": endpoints.default_event_types(),
     "headers": {},
-    "timeout_seconds": 15,
-    "rate_per_second": 50,
-    "adaptive_rate": False,
-    "concurrency": 25,
-    "ordered": False,
-    "retry_delays": None,
-    "batch_items": 150,
+    **{
+        name: getattr(WebhookEndpoint(), name)
+        for name in (
+            "description",
+            "enabled",
+            "signatures",
+            "timeout_seconds",
+            "rate_per_second",
+            "adaptive_rate",
+            "concurrency",
+            "ordered",
+            "retry_delays",
+            "batch_items",
+        )
+    },
 }
-"""What PUT gives the fields that its body leaves out."""
+"""What PUT gives the fields that its body leaves out: what a new endpoint has."""
 
 
 @extend_schema_view(
@@ -119,8 +126,7 @@ class EndpointViewSet(IdempotentPosts, GenericViewSet):
 
     def update(self, request: Request, endpoint_id: str) -> Response:
         fields = read_fields(EndpointFields, request)
-        default = {**REPLACED_BY, "event_types": endpoints.default_event_types()}
-        return self._write(request, endpoint_id, {**default, **fields})
+        return self._write(request, endpoint_id, {**REPLACED_BY, **fields})
 
     def partial_update(self, request: Request, endpoint_id: str) -> Response:
         return self._write(request, endpoint_id, read_fields(EndpointPatch, request))
@@ -197,13 +203,6 @@ def visible_endpoint(request: Request, endpoint_id: Any) -> WebhookEndpoint:
     except (ValueError, WebhookEndpoint.DoesNotExist):
         raise NotFoundError("There is no webhook endpoint with this id that you may see.") from None
     return endpoint
-
-
-def read_fields(serializer_class: Any, request: Request) -> dict[str, Any]:
-    """The fields that the body gives, of the right types."""
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def visible_endpoints(request: Request) -> Any:

@@ -13,11 +13,12 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.access import person
 from accounts.idempotency import IdempotentPosts
 from accounts.models import Scope
-from common.errors import FieldError, InvalidInputError, NotFoundError
+from common.errors import InvalidInputError, NotFoundError
+from common.fields import read_fields
 from common.openapi import problems
 from webhooks import endpoints
 from webhooks.api.documents import endpoint_documents
-from webhooks.api.endpoints import made, read_fields, visible_endpoints
+from webhooks.api.endpoints import made, visible_endpoints
 from webhooks.api.serializers import EndpointDocument, MadeEndpoint, NewEndpoint
 from webhooks.models import WebhookEndpoint
 
@@ -85,7 +86,7 @@ class OriginalWebhookViewSet(IdempotentPosts, GenericViewSet):
         found, word = _with_url(request, url), status.lower()
         if word not in ON | OFF:
             message = f"{status[:80]!r} is no status. Say `active` or `inactive`."
-            raise InvalidInputError(message, errors=[FieldError("/status", "invalid_choice", message)])
+            raise InvalidInputError.about("status", message)
         switched = [endpoints.update(endpoint, {"enabled": word in ON}, actor=person(request))[0] for endpoint in found]
         return Response(endpoint_documents(switched))
 

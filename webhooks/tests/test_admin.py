@@ -13,6 +13,7 @@ from pytest_django import Settings
 from accounts.models import User
 from webhooks import deliveries, endpoints
 from webhooks.models import Attempt, Delivery, WebhookEndpoint
+from webhooks.targets import MASK, own_headers
 from webhooks.tests.receivers import receiving
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
@@ -61,22 +62,34 @@ def test_a_new_endpoint_shows_its_secret_once_and_never_the_values_of_its_header
     endpoint = WebhookEndpoint.objects.get()
     assert "whsec_" in page
     assert endpoint.retry_delays == [5, 300]
-    assert endpoints.own_headers(endpoint) == {"Authorization": "Bearer hush-hush"}
+    assert own_headers(endpoint) == {"Authorization": "Bearer hush-hush"}
     again = text(admin_client.get(f"{BASE}{endpoint.pk}/change/"))
     assert "whsec_" not in again
     assert "hush-hush" not in again
-    assert f"Authorization: {endpoints.MASK}" in again
+    assert f"Authorization: {MASK}" in again
 
 
 def test_a_masked_header_is_kept_when_the_form_is_saved(admin_client: Client) -> None:
     endpoint, _ = endpoints.create({"url": "http://127.0.0.1:9/", "headers": {"X-Key": "hush-hush"}}, actor=None)
 
-    changed = form(endpoint.url, headers=f"X-Key: {endpoints.MASK}\nX-More: 1")
+    changed = form(endpoint.url, headers=f"X-Key: {MASK}\nX-More: 1")
     admin_client.post(f"{BASE}{endpoint.pk}/change/", changed)
 
     endpoint.refresh_from_db()
     assert endpoint.description == "The shop"
-    assert endpoints.own_headers(endpoint) == {"X-Key": "hush-hush", "X-More": "1"}
+    assert own_headers(endpoint) == {"X-Key": "hush-hush", "X-More": "1"}
+
+
+def test_a_masked_header_is_kept_for_no_other_host(admin_client: Client) -> None:
+    endpoint, _ = endpoints.create({"url": "http://127.0.0.1:9/", "headers": {"X-Key": "hush-hush"}}, actor=None)
+    page = f"{BASE}{endpoint.pk}/change/"
+
+    refused = text(admin_client.post(page, form("http://127.0.0.2:9/", headers=f"X-Key: {endpoints.MASK}")))
+    admin_client.post(page, form("http://127.0.0.2:9/", headers="X-Key: another"))
+
+    assert "was written for another host" in refused
+    endpoint.refresh_from_db()
+    assert (endpoint.url, endpoints.own_headers(endpoint)) == ("http://127.0.0.2:9/", {"X-Key": "another"})
 
 
 def test_headers_that_no_key_decrypts_any_more_are_written_anew(admin_client: Client, settings: Settings) -> None:
@@ -92,7 +105,7 @@ def test_headers_that_no_key_decrypts_any_more_are_written_anew(admin_client: Cl
         admin_client.post(page, form(receiver.url, headers="X-Key: hush"))
 
     endpoint.refresh_from_db()
-    assert endpoints.own_headers(endpoint) == {"X-Key": "hush"}
+    assert own_headers(endpoint) == {"X-Key": "hush"}
 
 
 @pytest.mark.parametrize(

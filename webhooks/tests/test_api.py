@@ -194,6 +194,22 @@ def test_what_is_left_out_of_a_change_stays(client: APIClient) -> None:
     assert {name: changed[name] for name in unchanged} == {name: document[name] for name in unchanged}
 
 
+@pytest.mark.parametrize(
+    "url", ["https://93.184.215.15/hook", "http://93.184.215.14/hook", "https://93.184.215.14:8443/"]
+)
+def test_headers_go_to_no_other_host_than_they_were_written_for(client: APIClient, url: str) -> None:
+    document = made(client, headers={"Authorization": "Bearer hush"})
+
+    refused = client.patch(address(document), {"url": url}, format="json")
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    assert refused.json()["errors"][0]["code"] == "headers_of_another_host"
+    assert client.get(address(document)).json()["url"] == URL
+    assert client.patch(address(document), {"url": f"{URL}/other"}, format="json").status_code == 200
+    changed = client.patch(address(document), {"url": url, "headers": {"X-Key": "k"}}, format="json").json()
+    assert (changed["url"], changed["headers"]) == (url, {"X-Key": "••••"})
+
+
 def test_put_gives_the_defaults_to_what_is_left_out(client: APIClient) -> None:
     document = made(client, description="Shop", headers={"X-Key": "k"}, rate_per_second=7)
 
@@ -444,3 +460,21 @@ def test_what_is_done_to_an_endpoint_is_in_the_audit_log(client: APIClient) -> N
         (f"webhook.{what}", "ada", document["id"]) for what in ("created", "changed", "secret_rotated", "deleted")
     ]
     assert document["secret"] not in str([entry.details for entry in entries])
+
+
+def test_a_list_of_many_endpoints_takes_as_many_queries_as_one_of_one(
+    client: APIClient, django_assert_max_num_queries: Any
+) -> None:
+    made(client, signatures=["v1", "v1a"])
+
+    def queries() -> int:
+        with django_assert_max_num_queries(50) as asked:
+            assert all(each["public_key"] for each in client.get(ENDPOINTS).json()["results"])
+        return len(asked)
+
+    queries()  # the first one notes that the token is in use
+    few = queries()
+    for _ in range(5):
+        made(client, signatures=["v1a"])
+
+    assert queries() == few

@@ -14,7 +14,8 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -127,7 +128,7 @@ def test_what_comes_shortly_after_is_delivered_by_the_same_dispatcher() -> None:
 
 
 def test_the_endpoints_own_headers_are_sent_and_masked_in_the_log() -> None:
-    from webhooks.secrets import seal
+    from common.sealing import seal
 
     with receiving() as receiver:
         endpoint_of(receiver, sealed_headers=seal(json.dumps({"X-Token": "sesame"})))
@@ -580,6 +581,32 @@ def test_a_database_that_goes_away_ends_the_dispatcher_and_the_next_goes_on(capl
         wait_until(lambda: dispatcher.run() == 1, "the next dispatcher goes on")
     assert set(receiver.ids) == {said}
     assert Delivery.objects.get().state == "delivered"
+
+
+def test_so_does_a_database_that_goes_away_while_keys_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    with receiving() as receiver, connection.cursor() as cursor:
+        endpoint_of(receiver)
+        [said] = say()
+        thread = threading.Thread(target=dispatcher.run)
+        with transaction.atomic():
+            cursor.execute("LOCK TABLE webhooks_endpointsecret IN ACCESS EXCLUSIVE MODE")
+            thread.start()
+            wait_until(lambda: end_those_that_wait_for_me(cursor), "the keys are being read")
+            thread.join()
+        assert "webhook_dispatcher_ended" in caplog.text
+        Delivery.objects.update(claimed_until=Now() - timedelta(seconds=1))
+
+        assert dispatcher.run() == 1
+    assert receiver.ids == [said]
+
+
+def end_those_that_wait_for_me(cursor: CursorWrapper) -> bool:
+    # Not of pg_stat_activity, which a transaction reads only once.
+    cursor.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND relation IN "
+        "(SELECT relation FROM pg_locks WHERE granted AND pid = pg_backend_pid() AND mode = 'AccessExclusiveLock')"
+    )
+    return bool(cursor.fetchall())
 
 
 def test_an_endpoint_that_is_removed_under_way_harms_nobody() -> None:

@@ -17,18 +17,17 @@ from django.test.utils import CaptureQueriesContext
 from standardwebhooks import Webhook
 
 from common.errors import ConflictError, InvalidInputError
+from common.sealing import unseal
 from webhooks.keys import (
     MOST_OLD_KEYS,
     IssuedKey,
-    current_keys,
     issue_keys,
-    keys_by_endpoint,
     public_key,
     rotate,
 )
 from webhooks.models import EndpointSecret, WebhookEndpoint
-from webhooks.secrets import unseal
 from webhooks.signing import Ed25519Key, HmacKey, InvalidSecretError, headers, parse_key, parse_public_key
+from webhooks.targets import read, read_one
 
 OWN = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfRB+Nq3rs="
 
@@ -41,7 +40,7 @@ def endpoint(*signatures: str) -> WebhookEndpoint:
 
 def secrets_of(there: WebhookEndpoint) -> list[str]:
     """The secrets that sign now, as texts, in order."""
-    return [key.secret() for key in current_keys(there)]
+    return [key.secret() for key in read_one(there).keys]
 
 
 def let_time_pass(there: WebhookEndpoint, span: timedelta) -> None:
@@ -61,7 +60,7 @@ def test_a_new_secret_is_told_once_and_signs() -> None:
     told = text(issue_keys(there))
 
     assert secrets_of(there) == [told]
-    Webhook(told).verify(b"{}", headers(current_keys(there), "evt_1", int(time()), b"{}"))
+    Webhook(told).verify(b"{}", headers(read_one(there).keys, "evt_1", int(time()), b"{}"))
     assert issue_keys(there) == []
 
 
@@ -71,7 +70,7 @@ def test_of_an_ed25519_key_only_the_public_half_is_told() -> None:
 
     told = text(issue_keys(there))
 
-    (key,) = current_keys(there)
+    (key,) = read_one(there).keys
     assert isinstance(key, Ed25519Key)
     assert told == key.public() == public_key(there)
     signature = base64.b64decode(key.sign(b"signed").removeprefix("v1a,"))
@@ -87,8 +86,8 @@ def test_an_endpoint_is_signed_for_in_the_kinds_it_names(signatures: list[str]) 
     rotate(there)
 
     assert [key.kind for key in issued] == signatures
-    assert [key.kind for key in current_keys(there)] == signatures * 2
-    sent = headers(current_keys(there), "evt_1", 1700000000, b"{}")["webhook-signature"]
+    assert [key.kind for key in read_one(there).keys] == signatures * 2
+    sent = headers(read_one(there).keys, "evt_1", 1700000000, b"{}")["webhook-signature"]
     assert [each.partition(",")[0] for each in sent.split(" ")] == signatures * 2
 
 
@@ -104,7 +103,7 @@ def test_a_kind_that_is_added_gets_a_key_and_one_that_is_dropped_signs_no_more()
     assert len(secrets_of(there)) == 2
 
     there.signatures = ["v1a"]
-    assert [key.kind for key in current_keys(there)] == ["v1a"]
+    assert [key.kind for key in read_one(there).keys] == ["v1a"]
     there.signatures = ["v1"]
     assert secrets_of(there) == [secret]
     assert public_key(endpoint("v1")) is None
@@ -119,7 +118,7 @@ def test_both_keys_sign_until_the_overlap_is_over() -> None:
 
     assert secrets_of(there) == [new, old]
     for secret in (new, old):
-        Webhook(secret).verify(b"{}", headers(current_keys(there), "evt_1", int(time()), b"{}"))
+        Webhook(secret).verify(b"{}", headers(read_one(there).keys, "evt_1", int(time()), b"{}"))
     let_time_pass(there, timedelta(hours=23, minutes=59))
     assert secrets_of(there) == [new, old]
     let_time_pass(there, timedelta(minutes=2))
@@ -239,21 +238,19 @@ def test_a_secret_that_will_not_do_is_refused_and_changes_nothing(own: list[str]
 
 
 @pytest.mark.django_db
-def test_the_keys_of_many_endpoints_take_one_query_and_are_parsed_once() -> None:
+def test_the_keys_of_many_endpoints_take_two_queries_and_are_parsed_once() -> None:
     many = [endpoint("v1"), endpoint("v1a", "v1"), endpoint()]
     told = [issue_keys(there) for there in many[:2]]
 
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        found = keys_by_endpoint(many)
+    with CaptureQueriesContext(connection) as queries:
+        found = read(each.pk for each in many)
 
-    assert len(queries) == 1
-    assert [key.secret() for key in found[many[0].pk]] == [text(told[0])]
-    assert [key.kind for key in found[many[1].pk]] == ["v1a", "v1"]
-    assert found[many[2].pk] == []
-    again = keys_by_endpoint(many)
-    assert all(one is other for pk in found for one, other in zip(found[pk], again[pk], strict=True))
+    assert len(queries) == 2
+    assert [key.secret() for key in found[many[0].pk].keys] == [text(told[0])]
+    assert [key.kind for key in found[many[1].pk].keys] == ["v1a", "v1"]
+    assert found[many[2].pk].keys == []
+    again = read(each.pk for each in many)
+    assert all(one is other for pk in found for one, other in zip(found[pk].keys, again[pk].keys, strict=True))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -294,7 +291,7 @@ def test_neither_a_dump_nor_a_log_holds_a_secret(caplog: pytest.LogCaptureFixtur
     there = endpoint("v1", "v1a")
     with caplog.at_level(logging.DEBUG), CaptureQueriesContext(connection) as queries:
         issued = issue_keys(there, [OWN]) + rotate(there)
-        logging.getLogger("webhooks").warning("%r %s %r", issued, current_keys(there), EndpointSecret.objects.all())
+        logging.getLogger("webhooks").warning("%r %s %r", issued, read_one(there).keys, EndpointSecret.objects.all())
     rows = EndpointSecret.objects.all()
     keys = [parse_key(unseal(row.sealed)) for row in rows]
     dump = everything_in_the_tables()

@@ -15,8 +15,9 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pytest_django import Settings
 
+from webhooks.attempted import Attempted, Watch
 from webhooks.egress import Policy, check_url
-from webhooks.sender import WATCH, Attempted, GuardedSockets, Sender, Watch
+from webhooks.sender import WATCH, GuardedSockets, Sender
 from webhooks.tests.certificates import Authority
 from webhooks.tests.corpus import ADDRESSES, LOOPBACK, METADATA, URLS
 from webhooks.tests.name_server import AAAA, A, NameServer

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from common.tests.waiting import wait_until
-from products.importing import lease
+from products.importing import lease, quota
 from products.models import Import, ReportedRow
 from products.tests.importing.imports import (
     Counts,
@@ -280,3 +282,22 @@ def test_what_is_given_back_in_the_moment_of_the_request_is_cancelled_all_the_sa
 
     assert request.error is None
     assert read(import_).state == "CANCELLED"
+
+
+def test_neither_sweeps_nor_uploads_read_the_imports_that_have_ended(django_user_model: Any) -> None:
+    ada = django_user_model.objects.create_user("ada")
+    Import.objects.bulk_create(Import(created_by=ada, state="SUCCESS", bytes_total=1) for _ in range(2000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE products_import")
+
+    with CaptureQueriesContext(connection) as asked:
+        lease.sweep()
+        quota.used_by(ada)
+
+    about = [query["sql"] for query in asked if 'FROM "products_import"' in query["sql"]]
+    assert len(about) == 4
+    for sql in about:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "import_unfinished" in plan, plan

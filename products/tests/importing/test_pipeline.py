@@ -7,20 +7,24 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
+from pytest import MonkeyPatch
 from pytest_django import Settings
 
 from accounts.models import User
 from common.tests.addresses import database_url
 from common.tests.waiting import wait_until
 from products import catalogue as products
-from products.importing import lease
+from products.importing import lease, staging
 from products.importing.columns import MAX_COLUMNS
 from products.importing.errors import FILE_ERROR_CODES
+from products.importing.reporter import ROWS_AT_A_TIME
 from products.importing.validator import ROW_ERROR_CODES
 from products.models import Import, Product, ProductChange, ReportedRow
 from products.tests.importing import archives
@@ -227,6 +231,57 @@ def test_of_many_lines_the_last_counts_and_each_other_is_listed() -> None:
     assert all("Line 10 " in row.errors[0]["message"] for row in listed)
     # What no product has is not staged, so it can't be listed.
     assert listed[0].cells == ["A", "0", ""]
+
+
+def test_a_merge_that_waits_for_the_list_of_duplicates_does_not_look_forgotten(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "KEEP_AWAKE_SECONDS", 0.05)
+    import_ = received(csv("sku,name", "A,Lamp", "A,Lantern"))
+    with other_session() as other:
+        hold_up_the_list(other, import_)
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)
+            began = last_seen_of_merge()
+            wait_until(lambda: last_seen_of_merge() > began)
+            other.rollback()
+
+    assert counts(read(import_)) == Counts(read=2, created=1, duplicate=1)
+
+
+def hold_up_the_list(other: BaseDatabaseWrapper, import_: Import) -> None:
+    """Whoever lists line 2 waits until this session's transaction ends."""
+    other.set_autocommit(False)
+    execute(
+        other,
+        "INSERT INTO products_reportedrow (import_id, outcome, line_number, errors, cells) "
+        "VALUES (%s, 'duplicate', 2, '[]', '[]')",
+        import_.pk,
+    )
+
+
+def last_seen_of_merge() -> datetime:
+    """When PostgreSQL last saw a statement of the merge, whose transaction waits."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT state_change FROM pg_stat_activity "
+            "WHERE datname = current_database() AND state = 'idle in transaction' AND pid IN "
+            "(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)"
+        )
+        seen: datetime = cursor.fetchone()[0]
+        return seen
+
+
+def test_an_import_that_lists_many_duplicates_can_be_cancelled() -> None:
+    import_ = received(csv("sku,name", *["A,Lamp"] * 2_000))
+    with other_session() as other:
+        hold_up_the_list(other, import_)
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)
+            asked = lease.request_cancel(read(import_)).version
+            wait_until(lambda: read(import_).version > asked + 1)  # a snapshot that has seen it
+            other.rollback()
+
+    assert read(import_).state == "CANCELLED"
+    assert import_.reported_rows.count() == ROWS_AT_A_TIME
 
 
 def test_a_rejected_line_does_not_make_an_earlier_one_void() -> None:

@@ -21,6 +21,7 @@ from accounts.tests.people import token_of
 from common.errors import ConflictError, NoSpaceError, ServiceError, TooLargeError
 from products.importing import receiver, uploads
 from products.importing.options import ImportOptions
+from products.importing.pen import UploadLockedError, UploadTakenOverError
 from products.models import Import, Upload
 from products.tests.importing.imports import Counts, aside, counts, numbered, run, stored_text
 from products.tests.importing.test_receiver import ObjectStore
@@ -200,7 +201,7 @@ def test_a_second_writer_is_turned_away(ada: User) -> None:
     uploads.append(upload, 0, meanwhile(upload, other))
 
     (refused,) = other
-    assert isinstance(refused, uploads.UploadLockedError)
+    assert isinstance(refused, UploadLockedError)
     assert (refused.status, refused.retry_after) == (423, 5)
     assert uploads.path_of(upload.pk).read_bytes() == b"AAAAAA"
 
@@ -209,7 +210,7 @@ def test_a_writer_that_has_fallen_silent_gives_way(ada: User) -> None:
     upload = begin(ada)
     other: list[BaseException | Upload] = []
 
-    with pytest.raises(uploads.UploadTakenOverError, match="another request has gone on"):
+    with pytest.raises(UploadTakenOverError, match="another request has gone on"):
         uploads.append(upload, 0, meanwhile(upload, other, silent=True))
 
     assert offset_of(upload) == 5

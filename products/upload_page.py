@@ -1,4 +1,4 @@
-"""What the plain pages and the admin share: one import as it is shown, and the upload of a file."""
+"""The upload of a file as its page shows and takes it, on the plain page and inside the admin alike."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from django.urls import reverse
 from django.views.decorators.csrf import csrf_protect
 
 from common.errors import InvalidInputError, NoSpaceError, ServiceError, TooLargeError
-from products.import_page import import_context, may_import
+from common.form_files import take_files
 from products.importing import columns, receiver
 from products.importing.options import FORMAT_NAMES, MAX_HEADER_LINE, ImportOptions
 from products.models import Import
 from products.tasks import start_import
-
-__all__ = ["import_context", "may_import", "upload"]
-
-# --- the upload --------------------------------------------------------------------------------
 
 
 def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then: str) -> HttpResponse:
@@ -42,6 +38,7 @@ def upload(request: HttpRequest, template: str, context: dict[str, Any], *, then
     try:
         if request.user.is_authenticated:
             receiver.refuse_by_length(int(request.META.get("CONTENT_LENGTH") or 0), request.user, in_form=True)
+            take_files(request)
         return _take(request, then)
     except ServiceError as error:
         return form(error)

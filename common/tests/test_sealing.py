@@ -6,7 +6,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pytest_django import Settings
 
-from webhooks.secrets import UnreadableSecretError, is_fresh, reseal, seal, unseal
+from common.sealing import UnreadableSecretError, is_fresh, reseal, seal, unseal
 
 
 def new_key() -> str:

@@ -1,4 +1,4 @@
-"""Pages of a table that may have millions of rows."""
+"""How many rows there are, where there may be millions: counted up to a number, and estimated beyond."""
 
 from __future__ import annotations
 
