@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 from django_otp import login as verify_session
 from django_otp import match_token
 
@@ -65,10 +65,13 @@ def tokens(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @transaction.atomic
 def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
-    """Remove a token of one's own: from the next request on it opens nothing."""
+    """Remove a token of one's own: from the next request on it opens nothing. Who had to log in first comes back by
+    GET, and is shown the tokens."""
+    if request.method != "POST":
+        return redirect("tokens")
     token = get_object_or_404(ApiToken.objects.filter(user=request.user.pk), pk=token_id)
     audit.record_request(request, "token.revoked", token, name=token.name)
     token.delete()

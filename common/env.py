@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import environ
+
+VARIABLE = re.compile(r"(?:export )?[A-Za-z_0-9]+=")
+"""How a line of a `.env` file begins that sets one, for django-environ too; it passes over all others."""
 
 
 class SettingError(Exception):
@@ -132,7 +137,23 @@ def read_settings(settings: Iterable[Setting], env: Mapping[str, str]) -> tuple[
     return values, problems
 
 
-def load_dotenv(path: Path) -> None:
-    """Put the variables of a `.env` file into the environment; what is set already wins."""
-    if path.is_file():
-        environ.Env.read_env(path)
+def load_dotenv(path: Path) -> list[SettingError]:
+    """Put the variables of a `.env` file, if there is one, into the environment; what is set already wins.
+
+    Returns what can't be read of it: whoever wrote a file means it, and a service that went on without it would be
+    another one, with a database of its own.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        return [SettingError(str(path), f"can't be read: {reason}")]
+    lines = [line.strip() for line in text.splitlines()]
+    environ.Env.read_env(StringIO("\n".join(line for line in lines if VARIABLE.match(line))))
+    return [
+        SettingError(str(path), f"has a line {number} that is no NAME=value, nor a comment that begins with #")
+        for number, line in enumerate(lines, start=1)
+        if line and not line.startswith("#") and not VARIABLE.match(line)
+    ]

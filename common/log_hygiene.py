@@ -22,7 +22,6 @@ from common.client_ip import client_ip
 HIDDEN = "…"
 SECRET_PATHS = re.compile(r"^(/setup/|/webhooks/(?:del_by_url|update_by_id)/).+", re.DOTALL)
 """Addresses that hold a secret: the link to the first administrator, and receivers, in whose URLs are often keys."""
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 ENDS = r"(?=^(?:DETAIL|HINT|CONTEXT|QUERY|WHERE|LINE \d+|Traceback|The above|During handling)|^\s*$|\Z)"
 QUOTING = re.compile(rf"^(DETAIL|CONTEXT|QUERY|WHERE|LINE \d+):.*?{ENDS}", re.MULTILINE | re.DOTALL)
 """The fields of an error that may quote a row, a statement with its values, or a line of a file."""
@@ -31,8 +30,11 @@ BAD_VALUE = re.compile(r"(invalid input [^:\n]*: )[^\n]+")
 
 
 def shown_path(path: str) -> str:
-    """What may be shown of it, in one line, and nothing that a terminal would obey."""
-    return CONTROL.sub(lambda match: quote(match[0]), SECRET_PATHS.sub(rf"\1{HIDDEN}", path))
+    """Without secrets, in one line, and with nothing that a terminal would obey."""
+    path = SECRET_PATHS.sub(rf"\1{HIDDEN}", path)
+    if path.isprintable():
+        return path
+    return "".join(each if each.isprintable() else quote(each, errors="replace") for each in path)
 
 
 def shown_address(request: HttpRequest) -> str:

@@ -139,7 +139,8 @@ def moment(request: Request, name: str) -> datetime | None:
     except ValueError:
         found = None
     if found is None:
-        advice = "Give it as ISO 8601, such as 2026-03-01T12:00:00Z; in an address + is %2B."
-        message = f"{name}={value[:80]!r} is no time. {advice}"
+        message = (
+            f"{name}={value[:80]!r} is no time. Give it as ISO 8601, such as 2026-03-01T12:00:00Z; write + as %2B."
+        )
         raise InvalidInputError.about(name, message, "invalid")
     return found if timezone.is_aware(found) else timezone.make_aware(found, UTC)

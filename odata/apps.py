@@ -16,6 +16,8 @@ class OdataConfig(AppConfig):
 
         # Where it can't be made, `up` says so in a sentence and an upload fails with another.
         with contextlib.suppress(OSError):
+            if not settings.ODATA_HOME.exists():
+                settings.PLACES.make_home()
             settings.FILE_UPLOAD_TEMP_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
         # Commands of manage.py run the checks. A server would go on with the defaults: better not.

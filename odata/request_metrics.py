@@ -7,6 +7,7 @@ library is imported for the first time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FORGOTTEN_SECONDS = 7 * 24 * 3600
 
 
 def share_measurements(home: Path) -> None:
     """Have all web processes of one server, which are children of one process, share a folder below `home`.
 
-    Those of servers of this machine that are gone are removed. A folder of several machines is fine:
-    each has its own name in it.
+    Those of servers that are gone are removed. A folder of several machines is fine: each has its own name in it.
     """
     machine = socket.gethostname()
     mine = home / "metrics" / f"{machine}.{os.getppid()}"
@@ -34,11 +35,20 @@ def share_measurements(home: Path) -> None:
         mine.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return  # the rest of the service says what is wrong with its folder: this process then counts alone
-    for other in mine.parent.glob(f"{machine}.*"):
-        pid = other.name.rpartition(".")[2]
-        if pid.isdigit() and not is_alive(int(pid)):
+    for other in mine.parent.iterdir():
+        name, _, pid = other.name.rpartition(".")
+        is_gone = not is_alive(int(pid)) if name == machine and pid.isdigit() else is_forgotten(other)
+        if is_gone:
             shutil.rmtree(other, ignore_errors=True)
     os.environ[FOLDER] = str(mine)
+
+
+def is_forgotten(folder: Path) -> bool:
+    """Whether nothing was written there for a long time: a machine that is gone, as each container is that is made
+    anew. One that serves is asked how it is, and counts that."""
+    with contextlib.suppress(OSError):
+        return max(each.stat().st_mtime for each in (folder, *folder.iterdir())) < time.time() - FORGOTTEN_SECONDS
+    return False
 
 
 def is_alive(pid: int) -> bool:

@@ -23,8 +23,9 @@ from odata.observability import problems as observability_problems
 from odata.secret_key import is_fernet_key, read_or_make_secret_key, read_or_make_webhook_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-load_dotenv(BASE_DIR / ".env")
+UNREADABLE = load_dotenv(BASE_DIR / ".env")
 ENV, SETTING_PROBLEMS = read_settings(SETTINGS, os.environ)
+SETTING_PROBLEMS = [*UNREADABLE, *SETTING_PROBLEMS]
 """What can't be used is noted here, replaced by its default and refused by `odata.checks`."""
 
 PROCESS = os.environ.get("ODATA_PROCESS", "command")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from functools import wraps
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required, permission_required
@@ -13,7 +15,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.access import person
 from common.errors import ServiceError
@@ -75,8 +77,22 @@ def import_rows(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     return render(request, "products/import_rows.html", context)
 
 
-@login_required
-@require_POST
+def steers(act: Callable[[HttpRequest, uuid.UUID], HttpResponse]) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
+    """A view that does something with an import. Who had to log in first comes back without what the form said: then
+    nothing is done, and the page of the import has the button again."""
+
+    @wraps(act)
+    def view(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
+        if request.method == "POST":
+            return act(request, import_id)
+        import_ = visible_import(request, import_id)
+        messages.info(request, "Nothing was done yet. If you still want it, press the button again.")
+        return redirect("import-detail", import_.pk)
+
+    return login_required(require_http_methods(["GET", "HEAD", "POST"])(view))
+
+
+@steers
 def import_cancel(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Ask for the end of an import; the worker stops between two chunks. What was only checked is discarded."""
     import_ = _import_to_steer(request, import_id)
@@ -88,8 +104,7 @@ def import_cancel(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     return _back(request, import_)
 
 
-@login_required
-@require_POST
+@steers
 def import_apply(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Apply what was checked. What takes more products away than the import may needs its box ticked."""
     import_ = _import_to_steer(request, import_id)
@@ -104,8 +119,7 @@ def import_apply(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     return _back(request, import_)
 
 
-@login_required
-@require_POST
+@steers
 def import_undo(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Take back what an import did; goes on to the undo."""
     import_ = _import_to_steer(request, import_id)
@@ -116,8 +130,7 @@ def import_undo(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
         return _back(request, import_)
 
 
-@login_required
-@require_POST
+@steers
 def import_read_again(request: HttpRequest, import_id: uuid.UUID) -> HttpResponse:
     """Check the same file once more, read in another way; goes on to the new import."""
     import_ = _import_to_steer(request, import_id)

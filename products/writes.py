@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, models, transaction
 
 from common.errors import ConflictError, FieldError, InvalidInputError
 from products import pushing
-from products.catalogue import DELETE_MANY, checked, own_catalogue
+from products.catalogue import DELETE_MANY, as_sought, checked, own_catalogue
 from products.importing.statements import statement
 
 if TYPE_CHECKING:
@@ -112,12 +112,15 @@ def _refused(write: Write, errors: Sequence[FieldError], status: Status = Status
 
 def _write(judged: Sequence[Write | Outcome], actor: User | None, atomic: bool) -> list[Outcome]:
     before = pushing.last_change()
-    placed = _place({number: write for number, write in enumerate(judged) if isinstance(write, Write)})
+    places = _place({number: as_sought(each.sku) for number, each in enumerate(judged) if _names_a_product(each)})
     outcomes = {number: each for number, each in enumerate(judged) if isinstance(each, Outcome)}
-    times = Counter(place.key for _, place in placed.values())
+    times = Counter(place.key for place in places.values())
     deletions: dict[int, tuple[Write, _Place]] = {}
     upserts: dict[int, tuple[Write, _Place]] = {}
-    for number, (write, place) in placed.items():
+    for number, write in enumerate(judged):
+        if isinstance(write, Outcome):
+            continue
+        place = places[number]
         outcome = _outcome_before(write, place, times[place.key])
         if outcome is not None:
             outcomes[number] = outcome
@@ -149,10 +152,15 @@ SELECT number, key, id, version
 """PostgreSQL lowers both sides, as for `catalogue.with_sku`. What is found is held until the transaction ends."""
 
 
-def _place(writes: Mapping[int, Write]) -> dict[int, tuple[Write, _Place]]:
+def _names_a_product(each: Write | Outcome) -> bool:
+    """Also what is refused may, for another reason: then no other item can mean the same product."""
+    return isinstance(each, Write) or all(error.pointer != "/sku" for error in each.errors)
+
+
+def _place(skus: Mapping[int, str]) -> dict[int, _Place]:
     with connection.cursor() as cursor:
-        cursor.execute(PLACE, {"numbers": list(writes), "skus": [write.sku for write in writes.values()]})
-        return {number: (writes[number], _Place(*place)) for number, *place in sorted(cursor.fetchall())}
+        cursor.execute(PLACE, {"numbers": list(skus), "skus": list(skus.values())})
+        return {number: _Place(*place) for number, *place in sorted(cursor.fetchall())}
 
 
 def _outcome_before(write: Write, place: _Place, times: int) -> Outcome | None:

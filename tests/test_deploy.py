@@ -11,6 +11,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from configparser import ConfigParser
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -215,7 +216,7 @@ def test_every_service_may_write_into_its_volumes_and_memory_alone(name: str) ->
 
 
 def test_postgres_keeps_rows_out_of_its_log() -> None:
-    assert {"log_min_error_statement=fatal", "log_error_verbosity=terse"} <= set(command_of("postgres"))
+    assert {"log_min_error_statement=panic", "log_error_verbosity=terse"} <= set(command_of("postgres"))
 
 
 @every_service
@@ -252,16 +253,29 @@ def test_what_must_outlive_a_container_is_on_a_volume() -> None:
     assert {volume for each in mounts.values() for volume in each.values()} == set(COMPOSE["volumes"])
 
 
-def test_the_image_holds_every_app_and_nothing_private() -> None:
+def let_into_the_build() -> set[str]:
+    """What .dockerignore lets docker see."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     first, *rules = [line for line in lines if line and not line.startswith("#")]
-    let_in = {rule[1:] for rule in rules if rule.startswith("!")}
+    assert first == "*"
+    return {rule[1:] for rule in rules if rule.startswith("!")}
+
+
+def test_the_image_holds_every_app_and_nothing_private() -> None:
+    let_in = let_into_the_build()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-    assert first == "*"
     assert let_in >= {*project["tool"]["importlinter"]["root_packages"], "static", "templates", "manage.py"}
     assert all((ROOT / name).exists() for name in let_in)
     assert let_in.isdisjoint({".env", "var", ".git", "tests"})
+
+
+def test_docker_sees_every_file_that_the_images_are_made_of() -> None:
+    copied = [line.split()[:-1] for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)]
+    named = {source for sources in copied for source in sources} - {"."}
+
+    assert named
+    assert named <= let_into_the_build()
 
 
 # --- the proxy ----------------------------------------------------------------------------------
@@ -311,6 +325,23 @@ def test_its_own_errors_have_the_headers_of_ours() -> None:
     found = dict(re.findall(r'^\t\t\t([A-Z][A-Za-z-]+) "?([^"\n]+)"?$', errors, re.MULTILINE))
 
     assert lacks(SimpleNamespace(headers=found)) == []
+
+
+# --- the machine's own start ---------------------------------------------------------------------
+
+
+def test_systemd_leaves_the_stop_to_up_and_gives_it_the_time_that_it_may_take() -> None:
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]  # as its documentation tells
+    unit.read_string((ROOT / "deploy" / "odata.service").read_text(encoding="utf-8"))
+    service = unit["Service"]
+    database_and_queue = 300 + 60
+    longest = sum(process.stop_seconds for process in processes(drain_seconds=300)) + database_and_queue
+
+    assert service["ExecStart"].endswith(".venv/bin/python manage.py up")
+    assert service["ExecStart"].startswith(service["WorkingDirectory"])
+    assert service["KillMode"] == "mixed"
+    assert int(service["TimeoutStopSec"].removesuffix("min")) * 60 >= longest
 
 
 # --- the programs themselves, where they are there ----------------------------------------------

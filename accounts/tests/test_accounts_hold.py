@@ -246,6 +246,8 @@ def test_people_make_see_and_revoke_their_own_tokens(alice: User) -> None:
     assert full not in client.get("/account/tokens/").content.decode()
     assert authenticate_token(full) == token
     assert stranger.post(f"/account/tokens/{token.pk}/revoke/").status_code == 404
+    assert client.get(f"/account/tokens/{token.pk}/revoke/", follow=True).redirect_chain == [("/account/tokens/", 302)]
+    assert authenticate_token(full) == token  # who had to log in first comes back by GET
     assert client.post(f"/account/tokens/{token.pk}/revoke/").status_code == 302
     assert authenticate_token(full) is None
     assert sorted(AuditEntry.objects.filter(action__startswith="token").values_list("action", flat=True)) == [

@@ -47,6 +47,7 @@ AREAS: dict[str, tuple[Callable[[], Iterator[Finding]], ...]] = {
     "Imports and webhooks": (running.queues, running.imports, running.webhooks, running.webhook_secrets),
 }
 
+UNKNOWN_WITHOUT_TABLES = error("unknown", "Not known while tables are missing.", "See the migrations of PostgreSQL.")
 UNKNOWN_WITHOUT_POSTGRES = error("unknown", "Not known while PostgreSQL does not answer.", "See PostgreSQL.")
 UNKNOWN_WITHOUT_VALKEY = error("unknown", "Not known while Valkey does not answer.", "See Valkey.")
 
@@ -63,6 +64,8 @@ def _look(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     findings: list[Finding] = []
     try:
         findings.extend(check())
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        findings.append(UNKNOWN_WITHOUT_TABLES)
     except psycopg.Error:
         findings.append(UNKNOWN_WITHOUT_POSTGRES)
     except redis.RedisError:

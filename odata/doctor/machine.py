@@ -119,7 +119,10 @@ def _files_with_secrets() -> list[Path]:
 
 
 def _private(what: str, path: Path, sentence: str) -> Finding:
-    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as problem:
+        return error(what, f"{sentence} {path}, which can't be looked at: {_reason(problem)}.", "See ODATA_HOME.")
     if mode & 0o077:
         return error(what, f"{sentence} {path}, which others may open (mode {mode:04o}).", f"chmod 600 {path}")
     return ok(what, f"{sentence} {path}, which only its owner can open.")
@@ -149,6 +152,8 @@ def disk() -> Iterator[Finding]:
     check = health.check_disk()["disk"]
     sentence = f"Where ODATA_HOME is: {check.detail}"
     yield ok("disk", sentence) if check.state == health.OK else warning("disk", sentence, MAKE_ROOM)
+    if not settings.ODATA_HOME.is_dir():
+        return
     inodes = os.statvfs(settings.ODATA_HOME)
     if inodes.f_files and inodes.f_favail < inodes.f_files / 100:
         yield warning(

@@ -148,7 +148,7 @@ class Postgres:
             "checkpoint_timeout": "15min",
             "log_checkpoints": "off",
             "log_line_prefix": "",
-            "log_min_error_statement": "fatal",  # whoever sent it tells what failed; values stay out of the log
+            "log_min_error_statement": "panic",  # whoever sent it tells what failed; values stay out of the log
             "log_error_verbosity": "terse",  # without the lines that quote rows
             "log_timezone": "UTC",
             "random_page_cost": "1.1",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 import pytest
@@ -47,3 +49,39 @@ def test_the_menu_has_no_results_of_tasks(client: Client) -> None:
 
     assert 'aria-label="Menu"' in page
     assert "django_celery_results" not in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("address", "way"),
+    [
+        ("/admin/accounts/user/{pk}/delete/", "Dashboard › Users › ada › Delete"),
+        ("/admin/accounts/user/{pk}/history/", "Dashboard › Users › ada › History"),
+        ("/admin/accounts/user/{pk}/password/", "Dashboard › Users › ada › Password"),
+        ("/admin/password_change/", "Dashboard › Password"),
+        ("/admin/password_change/done/", "Dashboard › Password"),
+        ("/admin/accounts/", "Dashboard › Accounts"),
+    ],
+)
+def test_pages_of_django_show_the_same_way_as_ours(client: Client, address: str, way: str) -> None:
+    ada = User.objects.create_superuser("ada")
+    client.force_login(ada)
+
+    page = client.get(address.format(pk=ada.pk)).content.decode()
+
+    assert way_of(page) == way
+
+
+@pytest.mark.django_db
+def test_so_does_the_page_that_asks_before_many_are_deleted(client: Client) -> None:
+    ada = User.objects.create_superuser("ada")
+    client.force_login(ada)
+
+    page = client.post("/admin/accounts/user/", {"action": "delete_selected", "_selected_action": ada.pk})
+
+    assert way_of(page.content.decode()) == "Dashboard › Users › Delete"
+
+
+def way_of(page: str) -> str:
+    crumbs = page[page.index('<div class="breadcrumbs">') :].split("</div>")[0]
+    return " ".join(html.unescape(re.sub("<[^>]+>", "", crumbs)).split())

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from common.env import Setting, SettingError
 from odata.checks import check_settings
+from odata.secret_key import make_fernet_key
 from odata.tests.running import environment, fresh_folder, manage
 
 
@@ -38,6 +39,16 @@ def test_check_lists_every_setting_that_can_not_be_used() -> None:
     ):
         assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_home_that_a_first_command_makes_is_closed_to_others() -> None:
+    with fresh_folder() as folder:
+        home = folder / "home"
+
+        done = manage("check", env=environment(home, SECRET_KEY="s" * 50, WEBHOOK_SECRET_KEYS=make_fernet_key()))
+
+        assert done.returncode == 0
+        assert home.stat().st_mode & 0o066 == 0
 
 
 @pytest.mark.parametrize("module", ["odata.wsgi", "odata.asgi"])

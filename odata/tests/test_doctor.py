@@ -134,6 +134,15 @@ def test_a_home_that_others_can_look_into_is_an_error(settings: Settings, tmp_pa
     assert found(machine.home)["home"].state == "ok"
 
 
+def test_a_home_that_is_not_there_is_said_to_be_so_by_all_that_look_at_it(settings: Settings, tmp_path: Path) -> None:
+    settings.ODATA_HOME = tmp_path / "nowhere"
+    settings.ENV = settings.ENV | {"SECRET_KEY": "", "WEBHOOK_SECRET_KEYS": []}
+
+    assert found(machine.home)["home"].state == "error"
+    assert "can't be looked at: No such file" in found(machine.secrets)["secret_key"].sentence
+    assert found(machine.disk)["disk"].state == "warning"
+
+
 def test_plain_http_is_a_warning_once_others_reach_the_service(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["localhost"]
     assert found(machine.https)["https"].state == "ok"
@@ -265,6 +274,25 @@ def test_a_live_server_that_is_not_where_browsers_look_is_a_warning(settings: Se
     assert "Connection refused" in nobody.sentence
 
 
+def test_behind_a_proxy_that_nobody_named_there_is_no_live_server_to_miss(settings: Settings) -> None:
+    settings.LIVE_URL, settings.SITE_URL = "same-origin", ""
+    assert found(running.live)["live"].state == "ok"
+
+    settings.SITE_URL = "http://127.0.0.1:9"
+    assert "at ws://127.0.0.1:9 (Connection refused)" in found(running.live)["live"].sentence
+
+
+def test_tables_that_are_missing_are_not_taken_for_a_server_that_is_away() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE accounts_authenticator RENAME TO elsewhere")
+        try:
+            findings = [each for section in doctor.examine() for each in section.findings if each.what == "unknown"]
+        finally:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO accounts_authenticator")
+
+    assert [finding.sentence for finding in findings] == ["Not known while tables are missing."]
+
+
 def test_imports_that_wait_for_long_while_none_runs_are_an_error() -> None:
     import_ = Import.objects.create(file_name="a.csv", bytes_total=1)
     assert found(running.imports)["imports"].state == "ok"
@@ -303,6 +331,10 @@ def test_keys_that_do_not_fit_the_database_are_an_error(settings: Settings) -> N
     assert found(running.webhook_secrets)["webhook_secrets"].state == "ok"
 
     settings.WEBHOOK_SECRET_KEYS = [make_fernet_key()]
+
+    assert "1 of 1 webhook secrets" in found(running.webhook_secrets)["webhook_secrets"].sentence
+
+    settings.WEBHOOK_SECRET_KEYS = []  # what was set is no key
 
     assert "1 of 1 webhook secrets" in found(running.webhook_secrets)["webhook_secrets"].sentence
 

@@ -28,6 +28,7 @@ ROW = "canary-of-a-row"
         ("/setup/canary:abc/", "/setup/…"),
         ("/%1b]0;title%07%0aa line of its own%C2%9b", "/%1B]0;title%07%0Aa line of its own%C2%9B"),
         ("/webhooks/del_by_url/https%3A%2F%2Fhooks.example%2Fcanary", "/webhooks/del_by_url/…"),
+        ("/no%0Aline/of%1B[2Jits/%E2%80%AEown%C3%A9/", "/no%0Aline/of%1B[2Jits/%E2%80%AEowné/"),
     ],
 )
 def test_an_address_is_shown_without_values_and_secrets(address: str, shown: str) -> None:

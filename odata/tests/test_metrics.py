@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,12 @@ def test_several_web_processes_are_added_up(tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{port}"
     stale = tmp_path / "metrics" / f"{os.uname().nodename}.{2**22 + 1}"
     stale.mkdir(parents=True)
+    forgotten, other = stale.with_name("a-container-of-last-month.7"), stale.with_name("another-machine.7")
+    for folder in (forgotten, other):
+        folder.mkdir()
+        (folder / "counter_8.db").touch()
+    for path in (forgotten / "counter_8.db", forgotten):
+        os.utime(path, (0, time.time() - 8 * 24 * 3600))
     env = environment(tmp_path, METRICS_TOKEN=TOKEN, SECRET_KEY="only-for-tests")
     command = [sys.executable, "-m", "odata.web", "--interface", "wsgi", "--port", str(port), "--workers", "2"]
     process = subprocess.Popen([*command, "--log-level", "error", "odata.wsgi:application"], env=env)
@@ -130,4 +137,4 @@ def test_several_web_processes_are_added_up(tmp_path: Path) -> None:
 
     assert counts == [before + 30] * 6, "the answer depends on which process gives it"
     assert len(list((tmp_path / "metrics").glob("*/histogram_*.db"))) == 2, "one process got all requests"
-    assert not stale.exists()
+    assert (stale.exists(), forgotten.exists(), other.exists()) == (False, False, True)

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import stat
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -101,6 +103,35 @@ def test_the_doctor_finds_nothing_wrong_with_it(up: Up) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "ok       worker-imports: 1 on " in done.stdout
     assert "0 error, 0 warning" in done.stdout
+
+
+def test_its_database_logs_no_statement_of_a_session_that_is_ended(up: Up) -> None:
+    """Its values are in it."""
+    with database(up.home) as ends:
+        for number in (1, 2):
+            with database(up.home) as session:
+                ended = threading.Thread(target=asleep, args=(session,))
+                pid = session.info.backend_pid
+                ended.start()
+                wait_until(partial(ends_asleep, ends, pid), "it sleeps, and is ended")
+                ended.join()
+            wait_until(partial(has_said, up, "due to administrator command", number), "a line about it")
+
+    assert "canary" not in up.output
+
+
+def ends_asleep(session: psycopg.Connection, pid: int) -> bool:
+    ask = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
+    return session.execute(ask, [pid]).fetchone() is not None
+
+
+def has_said(up: Up, text: str, times: int) -> bool:
+    return up.output.count(text) >= times
+
+
+def asleep(session: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.errors.AdminShutdown):
+        session.execute("SELECT pg_sleep(60), 'canary'")
 
 
 def test_a_second_start_says_so(up: Up) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def undo(import_: Import, reporter: Reporter) -> None:
             cursor.execute(statement("merge_settings"))
         take_catalogue(reporter)
         before = last_change()
-        undoer = _Undoer(import_, target, reporter, _taken_back())
+        undoer = _Undoer(import_, target, reporter, json.dumps(_rows_of_undos()))
         low = target.changes_after or 0
         while low < (target.changes_until or 0):
             reporter.checkpoint()
@@ -80,16 +80,15 @@ def undo(import_: Import, reporter: Reporter) -> None:
         finish(import_, changes_after=before, **reporter.details, **reporter.final_counts())
 
 
-def _taken_back() -> list[uuid.UUID]:
-    """The imports whose changes don't count as edits: each that was undone, together with its undo. An undo that was
-    itself undone cancels out with that one, and what it had undone counts again."""
+def _rows_of_undos() -> dict[str, str]:
+    """Of each undo that was done: the first import of its row, which is what it undid or, if that was an undo too, what
+    that one undid, and so on."""
     undos = Import.objects.filter(kind=Import.Kind.UNDO, state=Import.State.SUCCESS, undoes__isnull=False)
-    taken_back: set[uuid.UUID] = set()
-    # The newest first: only after an undo comes what may undo it.
-    for undo_id, undone_id in undos.order_by("-finished_at").values_list("pk", "undoes_id"):
-        if undo_id not in taken_back:
-            taken_back |= {undo_id, undone_id}
-    return list(taken_back)
+    rows: dict[str, str] = {}
+    # The oldest first: only after an undo comes what may undo it.
+    for undo_id, undone_id in undos.order_by("finished_at").values_list("pk", "undoes_id"):
+        rows[str(undo_id)] = rows.get(str(undone_id), str(undone_id))
+    return rows
 
 
 @dataclass
@@ -97,7 +96,8 @@ class _Undoer:
     import_: Import
     target: Import
     reporter: Reporter
-    taken_back: list[uuid.UUID]
+    rows: str
+    """`_rows_of_undos` as JSON."""
 
     def undo_stretch(self, low: int, high: int) -> None:
         """What the import wrote into its history after `low` and up to `high`."""
@@ -107,7 +107,7 @@ class _Undoer:
             "undoes": self.target.pk,
             "import_id": self.import_.pk,
             "actor_id": self.import_.created_by_id,
-            "taken_back": self.taken_back,
+            "rows": self.rows,
             "before": last_change(),
         }
         with connection.cursor() as cursor:

@@ -185,6 +185,30 @@ def test_a_sku_stands_in_one_item_only_whatever_its_case(client: APIClient) -> N
     assert errors(answer) == [("/items/1/sku", "duplicate_sku"), ("/items/3/sku", "duplicate_sku")]
 
 
+def test_a_sku_of_several_items_is_not_written_although_one_of_them_is_wrong_for_another_reason(
+    client: APIClient,
+) -> None:
+    for sku in ("A", "B"):
+        make_product(sku)
+
+    answer = send(
+        client,
+        {"sku": " a", "name": ""},
+        {"sku": "A", "action": "delete"},
+        {"sku": "B", "name": "New"},
+        {"sku": "B", "action": "delete", "name": "Old"},
+    )
+
+    assert [status for status, _ in outcomes(answer)] == ["invalid"] * 4
+    assert errors(answer) == [
+        ("/items/0/name", "name_missing"),
+        ("/items/1/sku", "duplicate_sku"),
+        ("/items/2/sku", "duplicate_sku"),
+        ("/items/3/name", "unexpected_field"),
+    ]
+    assert Product.objects.filter(name="Lamp").count() == 2
+
+
 def test_a_version_that_was_not_seen_is_not_overwritten(client: APIClient) -> None:
     for sku in ("A", "B", "C", "D"):
         make_product(sku)

@@ -82,6 +82,24 @@ def test_it_says_at_which_step_an_import_is(fields: dict[str, Any], standings: s
     assert " ".join(step.standing for step in import_page.steps(Import(bytes_total=10, **fields))) == standings
 
 
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("sku,name\n", "There is no row below the header: nothing had to change."),
+        ("sku,name\n,Lamp\n", "No row could be applied. 1 row was rejected"),
+        ("sku,name\nSKU-000000,Lamp\n", "The catalogue already held all of it"),
+        (
+            "sku,name\nSKU-000000,Lamp\n,Lamp\n",
+            "The catalogue already held the other rows: nothing had to change. 1 row",
+        ),
+    ],
+)
+def test_it_says_why_nothing_had_to_change(client: Client, alice: User, content: str, words: str) -> None:
+    imported(csv("sku,name", "SKU-000000,Lamp"))
+
+    assert words in page_of(client, run(received(content, user=alice, max_rejects="none")))
+
+
 # --- the decision --------------------------------------------------------------------------------
 
 
@@ -96,6 +114,20 @@ def test_it_says_what_applying_a_checked_file_would_do(client: Client, alice: Us
     assert "4 rows read = 1 new + 1 changed + 1 unchanged + 1 rejected + 0 duplicate" in text
     assert "<del>Lamp</del>" in text
     assert "<ins>Shelf</ins>" in text
+
+
+@pytest.mark.parametrize("what", ["apply", "cancel", "undo", "read-again"])
+def test_who_had_to_log_in_before_a_button_worked_is_led_to_it_again(client: Client, alice: User, what: str) -> None:
+    """The login leads to where the form was sent, and not with what it said."""
+    import_ = checked(alice, numbered(2))
+
+    answer = client.get(f"/imports/{import_.pk}/{what}/", follow=True)
+
+    assert answer.redirect_chain == [(f"/imports/{import_.pk}/", 302)]
+    assert "Nothing was done yet." in answer.content.decode()
+    import_.refresh_from_db()
+    assert import_.phase == "checked"
+    assert signed_in(make_user("bob")).get(f"/imports/{import_.pk}/{what}/").status_code == 404
 
 
 def test_it_applies_and_undoes_by_plain_forms(client: Client, alice: User) -> None:

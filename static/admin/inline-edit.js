@@ -1,9 +1,10 @@
 // The list of products: name and status edited where they stand. Enter saves, Esc gives up. The server
 // refuses what would overwrite somebody else's change, and says so.
 
+import { csrfToken } from "../csrf.js";
+
 const STATUSES = [["active", "Active"], ["inactive", "Inactive"]];
 const status = document.getElementById("edit-status");
-const token = document.querySelector("#changelist-form [name=csrfmiddlewaretoken]")?.value;
 const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 function button(words, label, kind) {
@@ -69,9 +70,9 @@ class Row {
     const body = new URLSearchParams({ name: this.input.value, status: this.select.value, version: this.holder.dataset.version });
     try {
       const answer = await fetch(this.holder.dataset.url, {
-        method: "POST", body, headers: { Accept: "application/json", "X-CSRFToken": token },
+        method: "POST", body, headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
       });
-      if (answer.redirected) return location.reload(); // signed out
+      if (answer.redirected) return this.refused({ detail: "You are not logged in any more, so nothing was saved. Log in in another tab, then save again here." });
       const told = await answer.json();
       if (answer.ok) this.saved(told);
       else this.refused(told);

@@ -1,5 +1,6 @@
 // On every page of the admin: times in the reader's own zone, and the menu of narrow screens.
 
+import "../forms.js";
 import { localTimes } from "../products/times.js";
 
 localTimes(document);

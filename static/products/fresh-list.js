@@ -6,6 +6,7 @@ import { localTimes } from "./times.js";
 class FreshList extends HTMLElement {
   connectedCallback() {
     localTimes(this);
+    this.told = this.innerHTML;
     this.again();
   }
 
@@ -34,14 +35,22 @@ class FreshList extends HTMLElement {
   take(text) {
     const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(this.localName);
     if (!fresh) return;
-    const focused = this.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    const ticked = new Set([...this.querySelectorAll("input:checked")].map((box) => box.value));
     this.dataset.seconds = fresh.dataset.seconds;
+    localTimes(fresh);
+    if (fresh.innerHTML === this.told) return; // what is being read, marked, or scrolled stays as it is
+    this.told = fresh.innerHTML;
+    const focused = this.contains(document.activeElement) ? known(document.activeElement) : "";
+    const ticked = new Set([...this.querySelectorAll("input:checked")].map((box) => box.value));
     this.replaceChildren(...fresh.childNodes);
-    localTimes(this);
     for (const box of this.querySelectorAll("input[type=checkbox]")) box.checked = ticked.has(box.value);
-    if (focused) this.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    if (focused) this.querySelector(focused)?.focus({ preventScroll: true });
   }
+}
+
+/** The selector by which the same thing is found again: a link by where it leads, a box by what it stands for. */
+function known(thing) {
+  const name = thing.matches("a") ? "href" : "value";
+  return thing.matches("a[href], input[value]") ? `${thing.localName}[${name}="${CSS.escape(thing.getAttribute(name))}"]` : "";
 }
 
 customElements.define("fresh-list", FreshList);

@@ -1,31 +1,32 @@
 // A file on its way to the server in parts (tus 1.0), which goes on where it stopped: after a pause, after
 // the connection broke, and after the page was closed, when the same file is chosen again.
 
+import { csrfToken } from "../csrf.js";
 import "../vendor/tus-js-client/tus.min.js"; // an old-fashioned script: it sets window.tus
 
 const CHUNK = 8 * 1024 * 1024;
 const RETRY_AFTER = [0, 1000, 2000, 4000, 8000, 15000, 30000, 30000, 30000, 30000, 30000, 30000];
 const WINDOW = 5000; // milliseconds of which the speed is the mean
 const GONE = [404, 410]; // of an upload that must be begun anew
+const SIGNED_OUT = 401;
 const WORTH_RETRYING = [0, 408, 409, 423, 429];
 
 export class ResumableUpload {
   /**
-   * @param told endpoint, csrf; `changed(upload)` is called whenever there is something else to show
+   * @param told endpoint; `changed(upload)` is called whenever there is something else to show
    *
    * `state` is sending, paused, waiting (for the connection), failed or done; `problem` says why it failed.
    */
-  constructor(file, { endpoint, csrf, changed }) {
+  constructor(file, { endpoint, changed }) {
     Object.assign(this, { file, state: "sending", sent: 0, total: file.size, problem: "", speed: 0, changed });
     this.seen = [];
     this.upload = new window.tus.Upload(file, {
       endpoint: new URL(endpoint, location.href).href,
       chunkSize: CHUNK,
       retryDelays: RETRY_AFTER,
-      headers: { "X-CSRFToken": csrf },
       metadata: { filename: file.name, filetype: file.type },
       removeFingerprintOnSuccess: false, // until it is imported, to find it again
-      onBeforeRequest: (request) => void (this.creating = request.getMethod() === "POST"),
+      onBeforeRequest: (request) => this.asks(request),
       onAfterResponse: (request, response) => this.answered(request, response),
       onUploadUrlAvailable: () => this.created(),
       onShouldRetry: (error) => this.shouldRetry(error),
@@ -62,6 +63,11 @@ export class ResumableUpload {
   async stop(how) {
     if (this.creating) this.stopping = how;
     else await this.upload.abort(how.remove);
+  }
+
+  asks(request) {
+    this.creating = request.getMethod() === "POST";
+    request.setHeader("X-CSRFToken", csrfToken());
   }
 
   created() {
@@ -133,7 +139,7 @@ export class ResumableUpload {
     this.creating = false;
     if (this.state === "paused") return;
     const status = statusOf(error);
-    this.problem = problemOf(error) || wordsFor(status);
+    this.problem = (status !== SIGNED_OUT && problemOf(error)) || wordsFor(status);
     this.became("failed");
   }
 
@@ -161,8 +167,8 @@ function problemOf(error) {
   }
 }
 
-function wordsFor(status) {
-  if (status === 401 || status === 403) return "You are not logged in any more. Log in in another tab, then try again here.";
+export function wordsFor(status) {
+  if (status === SIGNED_OUT) return "You are not logged in any more. Log in in another tab, then try again here.";
   if (status) return `The server could not take it (status ${status}). What it has so far is kept.`;
   return "There is no connection to the server. What it has so far is kept.";
 }

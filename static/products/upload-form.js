@@ -3,10 +3,11 @@
 // A small file goes with the form itself. A larger one starts on its way as soon as it is chosen, in parts
 // (resumable-upload.js); the form then only says what to do with it.
 
+import { csrfToken } from "../csrf.js";
 import { element, fold } from "./column-mapping.js";
 import { counted, duration, grouped, size } from "./figures.js";
 import { preview, readHead, ROWS_SHOWN, rowsExpected } from "./file-preview.js";
-import { ResumableUpload, unfinishedUploads } from "./resumable-upload.js";
+import { ResumableUpload, unfinishedUploads, wordsFor } from "./resumable-upload.js";
 
 const SENT_WITH_THE_FORM = 1024 * 1024; // bytes
 const LARGE_BYTES = 200_000;
@@ -25,7 +26,6 @@ class UploadForm extends HTMLElement {
     this.mapper = this.querySelector("column-mapping");
     this.checkFirst = this.form.elements.check_first;
     this.rules = JSON.parse(this.querySelector("#product-columns").textContent);
-    this.csrf = this.form.elements.csrfmiddlewaretoken.value;
     this.part("drop-hint").hidden = false;
     this.part("format-place").append(this.part("format"));
     this.part("format").querySelector("legend").classList.add("visually-hidden");
@@ -227,7 +227,7 @@ class UploadForm extends HTMLElement {
     try {
       const answer = await fetch(address, {
         method: "POST",
-        headers: { "Content-Type": "application/json", "X-CSRFToken": this.csrf },
+        headers: { "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
         body: JSON.stringify(body),
       });
       return answer.ok ? await answer.json() : null;
@@ -282,7 +282,6 @@ class UploadForm extends HTMLElement {
     this.said = performance.now();
     this.upload = new ResumableUpload(file, {
       endpoint: this.dataset.uploads,
-      csrf: this.csrf,
       changed: (upload) => this.showSending(upload),
     });
     this.part("unfinished").replaceChildren();
@@ -377,7 +376,7 @@ class UploadForm extends HTMLElement {
     let answer;
     let document;
     try {
-      answer = await fetch(this.dataset.imports, { method: "POST", headers: { ...headers, "X-CSRFToken": this.csrf }, body });
+      answer = await fetch(this.dataset.imports, { method: "POST", headers: { ...headers, "X-CSRFToken": csrfToken() }, body });
       document = await answer.json();
     } catch {
       const words = answer
@@ -385,6 +384,7 @@ class UploadForm extends HTMLElement {
         : "The connection broke before the answer came. See the list of imports whether it arrived; if not, please try again.";
       return this.refuse({ detail: words });
     }
+    if (answer.status === 401) return this.refuse({ detail: wordsFor(401) });
     if (!answer.ok) return this.refuse(document);
     await this.upload?.forget();
     this.wanted = false;
@@ -455,7 +455,7 @@ class UploadForm extends HTMLElement {
         upload.forget();
         note.remove();
         this.file.focus();
-        await fetch(upload.url, { method: "DELETE", headers: { "Tus-Resumable": "1.0.0", "X-CSRFToken": this.csrf } }).catch(() => {});
+        await fetch(upload.url, { method: "DELETE", headers: { "Tus-Resumable": "1.0.0", "X-CSRFToken": csrfToken() } }).catch(() => {});
       });
       place.append(note);
     }

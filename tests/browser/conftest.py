@@ -269,6 +269,18 @@ def sign_in(context: BrowserContext, service: Service, user: User) -> None:
     context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": service.url}])
 
 
+def log_in_elsewhere(tab: Page, user: User) -> None:
+    """The session of this tab ends, and the same person logs in in another one."""
+    end_session(tab)
+    other = tab.context.new_page()
+    log_in(other, user, "/imports/")
+    other.close()
+
+
+def end_session(tab: Page) -> None:
+    tab.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
+
+
 # --- what the worker makes of it ------------------------------------------------------------------
 
 

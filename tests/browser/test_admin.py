@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from accounts.models import User
 from common.tests.addresses import database_url
 from products import catalogue
 from products.models import Import, Product, ProductChange
-from tests.browser.conftest import PASSWORD, ROOT, Service, log_in
+from tests.browser.conftest import PASSWORD, ROOT, Service, end_session, log_in, log_in_elsewhere
 from tests.browser.test_import_page import make_import
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -159,6 +159,56 @@ def test_an_edit_in_the_list_does_not_overwrite_what_somebody_else_wrote(tab: Pa
     assert (product.name, product.version) == ("Brass lamp", 2)
 
 
+def test_an_edit_in_the_list_survives_the_end_of_the_session(tab: Page, ada: User) -> None:
+    product = make_product()
+    log_in(tab, ada, PRODUCTS)
+    tab.get_by_role("button", name="Edit LAMP-1").click()
+    tab.keyboard.type("Copper lamp")
+
+    end_session(tab)
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("alert")).to_contain_text("You are not logged in any more, so nothing was saved.")
+    log_in_elsewhere(tab, ada)
+    tab.keyboard.press("Enter")
+
+    expect(tab.locator("[data-name]")).to_have_text("Copper lamp")
+    product.refresh_from_db()
+    assert product.name == "Copper lamp"
+
+
+def test_a_form_can_be_sent_after_a_login_in_another_tab(tab: Page, ada: User) -> None:
+    product = make_product()
+    log_in(tab, ada, f"{PRODUCTS}{product.pk}/change/")
+    tab.get_by_label("Name:").fill("Copper lamp")
+
+    log_in_elsewhere(tab, ada)
+    tab.get_by_role("button", name="Save and continue editing").click()
+
+    expect(tab.locator(".messagelist .success")).to_be_visible()
+    product.refresh_from_db()
+    assert product.name == "Copper lamp"
+
+
+def test_a_form_is_sent_once_however_often_its_button_is_pressed(tab: Page, ada: User) -> None:
+    log_in(tab, ada, f"{PRODUCTS}add/")
+    sent: list[Request] = []
+    held: list[Route] = []
+    tab.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
+    tab.route("**/add/", lambda route: route.continue_() if held else held.append(route))
+    tab.get_by_label("Sku:").fill("LAMP-1")
+    tab.get_by_label("Name:").fill("Desk lamp")
+    place = tab.get_by_role("button", name="Save", exact=True).bounding_box()
+    assert place
+
+    with tab.expect_request("**/add/"):
+        tab.mouse.click(place["x"] + 5, place["y"] + 5)
+    tab.mouse.click(place["x"] + 5, place["y"] + 5)
+    held[0].continue_()
+
+    expect(tab.locator(".messagelist")).to_contain_text("was added successfully")
+    assert len(sent) == 1
+
+
 def test_attributes_are_edited_as_names_and_values(tab: Page, ada: User) -> None:
     product = make_product(attributes={"colour": "red"})
     log_in(tab, ada, f"{PRODUCTS}{product.pk}/change/")
@@ -242,7 +292,10 @@ def test_the_theme_is_chosen_by_its_button(tab: Page, ada: User) -> None:
     tab.get_by_role("button", name=re.compile("Toggle theme")).click()
 
     expect(tab.locator("html")).to_have_attribute("data-theme", "dark")
-    assert tab.evaluate(background) != light
+    dark = tab.evaluate(background)
+    assert dark != light
+    tab.goto("/imports/")
+    assert tab.evaluate(background) == dark  # on the plain pages too
 
 
 def test_running_imports_are_renewed_on_the_first_page(tab: Page, ada: User) -> None:

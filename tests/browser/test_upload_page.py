@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from accounts.models import User
 from products.importing import mappings
 from products.models import Import, Product, Upload
-from tests.browser.conftest import Complaints, Service, ended, log_in
+from tests.browser.conftest import Complaints, Service, end_session, ended, log_in, log_in_elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -520,6 +520,30 @@ def test_it_is_paused_continued_and_given_up(page: Page, large: Path) -> None:
     assert not Upload.objects.exists()
     page.unroute_all()
     page.get_by_label("File", exact=True).set_input_files(large)
+    assert is_intact(upload(page, "Upload and check"), large)
+
+
+def test_who_is_signed_out_goes_on_after_a_login_in_another_tab(
+    page: Page, complaints: Complaints, ada: User, large: Path
+) -> None:
+    complaints.tolerated = ("status of 401",)
+    signed_out = "You are not logged in any more. Log in in another tab, then try again here."
+    line = Line(page)
+    line.hold()
+    page.get_by_label("File", exact=True).set_input_files(large)
+    sending(page).to_have_text("Sending")
+    end_session(page)
+    line.release()
+    sending(page).to_have_text("Not sent")
+    expect(page.get_by_role("alert")).to_have_text(signed_out)
+    log_in_elsewhere(page, ada)
+    page.get_by_role("button", name="Try again").click()
+    sending(page).to_have_text("Sent", timeout=20_000)
+
+    end_session(page)
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.get_by_role("alert")).to_have_text(signed_out)
+    log_in_elsewhere(page, ada)
     assert is_intact(upload(page, "Upload and check"), large)
 
 

@@ -81,6 +81,28 @@ def shot(tab: Page, name: str) -> None:
     tab.emulate_media(color_scheme="light")
 
 
+def test_a_page_that_renews_itself_leaves_alone_who_uses_it(tab: Page) -> None:
+    ada = User.objects.create_superuser("ada", password=PASSWORD)
+    attempt = make_attempt()
+    page = f"/admin/webhooks/delivery/{attempt.delivery_id}/change/"
+    log_in(tab, ada, "/admin/webhooks/delivery/")
+    box = tab.get_by_label("product.updated of").last
+    box.focus()
+    Delivery.objects.create(
+        event_id=attempt.event_id, endpoint_id=attempt.endpoint_id, event_type="product.updated", attempts=0
+    )
+    expect(tab.locator("table.log tbody tr")).to_have_count(2, timeout=15_000)
+    expect(box).to_be_focused()
+
+    tab.goto(page)
+    tab.locator("pre[aria-label=Reply]").evaluate("pre => getSelection().selectAllChildren(pre)")
+    with tab.expect_response(lambda answer: answer.url.endswith(page), timeout=20_000) as renewed:
+        pass
+    renewed.value.finished()
+    tab.wait_for_load_state("networkidle")
+    assert "Closed for repairs." in tab.evaluate("getSelection().toString()")
+
+
 def test_a_secret_that_cannot_be_copied_is_selected(tab: Page, service: Service) -> None:
     ada = User.objects.create_superuser("ada", password=PASSWORD)
     log_in(tab, ada, "/admin/webhooks/webhookendpoint/add/")

@@ -34,7 +34,7 @@ def overview(user: User | AnonymousUser) -> dict[str, Any] | None:
         "waiting": f"{sum(row['backlog'] for row in health.values()):,}",
         "oldest": shown.moment(min(waited)) if waited else "–",
         "troubles": [
-            (endpoint, shown.state(health[endpoint.pk]["state"]), shown.backlog(health[endpoint.pk]))
+            (endpoint, shown.state(health[endpoint.pk]["state"]), f"{health[endpoint.pk]['backlog']:,}")
             for endpoint in found
             if health[endpoint.pk]["state"] in TROUBLE
         ][:MOST_SHOWN],

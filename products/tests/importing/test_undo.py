@@ -246,6 +246,47 @@ def test_what_was_undone_and_then_applied_again_counts_as_an_edit() -> None:
     assert names() == {"A": "Lantern"}
 
 
+def test_what_an_undo_has_kept_counts_as_an_edit_although_its_import_was_undone() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    first = imported(csv("sku,name", "A,Lantern"))
+    second = imported(csv("sku,name", "A,Chandelier"))
+    third = imported(csv("sku,description", "A,Of brass"))
+    assert reported(undone(second)) == [(1, "edited_since")]
+    undone(third)
+
+    undo = undone(first)
+
+    assert names() == {"A": "Chandelier"}
+    assert reported(undo) == [(1, "edited_since")]
+
+
+def test_what_was_applied_again_after_an_undo_counts_as_an_edit_for_that_undo() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    first = imported(csv("sku,name", "A,Lantern"))
+    second = imported(csv("sku,name", "A,Chandelier"))
+    undo_of_second = undone(second)
+    undo_of_first = undone(first)
+    assert reported(undone(undo_of_second)) == []
+    assert names() == {"A": "Chandelier"}
+
+    again = undone(undo_of_first)
+
+    assert names() == {"A": "Chandelier"}
+    assert reported(again) == [(1, "edited_since")]
+
+
+def test_what_an_undo_of_an_undo_has_kept_stays_undone_and_does_not_count() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    first = imported(csv("sku,name", "A,Lantern"))
+    undo_of_second = undone(imported(csv("sku,name", "A,Chandelier")))
+    third = imported(csv("sku,description", "A,Of brass"))
+    assert reported(undone(undo_of_second)) == [(1, "edited_since")]
+    undone(third)
+
+    assert reported(undone(first)) == []
+    assert names() == {"A": "Lamp"}
+
+
 def test_what_an_undo_kept_is_found_in_one_reading_of_its_history() -> None:
     """Read once for each product, the history of 50,000 kept everybody else from the catalogue for minutes."""
     imported(csv("sku,name", *(f"P-{n},Lamp {n}" for n in range(20))))
