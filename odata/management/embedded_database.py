@@ -23,6 +23,9 @@ def database(*, alone: bool = False) -> Iterator[None]:
         return
     supervisor = Supervisor(lambda line: None)
     with claim(settings.PLACES):
+        if _answers():  # one that an `up` left behind that was killed
+            yield
+            return
         try:
             start_servers(supervisor, settings.PLACES, valkey=False)
             yield

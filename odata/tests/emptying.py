@@ -10,8 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.sql import emit_post_migrate_signal
-from django.db import DEFAULT_DB_ALIAS, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, transaction
 from django.test import TransactionTestCase
+from psycopg.errors import LockNotAvailable
+
+from common.tests.waiting import wait_until
 
 MADE = ("django_content_type", "auth_permission", "auth_group", "auth_group_permissions")
 """Filled by `migrate`. Kinds of rows keep their ids: a web process that runs beside the tests remembers them."""
@@ -37,23 +40,34 @@ def prepare() -> None:
 def _empty_after(case: TransactionTestCase) -> None:
     """Wait for transactions that still run, remove all rows, and leave what `migrate` makes as it was.
 
-    Raises django.db.OperationalError where others hold the tables for too long.
+    Fails the test where others hold the tables for too long.
     """
-    tables = [name for name in connection.introspection.django_table_names(only_existing=True) if name not in MADE]
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
-        cursor.execute(" UNION ALL ".join(_look_into(name) for name in tables))
-        sizes = dict(cursor.fetchall())
-        if sizes and max(sizes.values()) < LARGE and _may_silence_triggers():
-            cursor.execute("SET LOCAL session_replication_role = replica")  # no trigger, and no order to keep to
-            cursor.execute("; ".join(f"DELETE FROM {name}" for name in sizes))
-        elif sizes:
-            cursor.execute(f"TRUNCATE {', '.join(tables)}")
+    wait_until(_empty, "nobody holds the tables any more")
     if _what_is_made() != _as_made:
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE auth_group CASCADE")
         emit_post_migrate_signal(verbosity=0, interactive=False, db=DEFAULT_DB_ALIAS)
         _as_made[:] = _what_is_made()
+
+
+def _empty() -> bool:
+    """Remove all rows, unless somebody holds a table: who waits for one with the others in hand may block them."""
+    tables = [name for name in connection.introspection.django_table_names(only_existing=True) if name not in MADE]
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE NOWAIT")
+            cursor.execute(" UNION ALL ".join(_look_into(name) for name in tables))
+            sizes = dict(cursor.fetchall())
+            if sizes and max(sizes.values()) < LARGE and _may_silence_triggers():
+                cursor.execute("SET LOCAL session_replication_role = replica")  # no trigger, and no order to keep to
+                cursor.execute("; ".join(f"DELETE FROM {name}" for name in sizes))
+            elif sizes:
+                cursor.execute(f"TRUNCATE {', '.join(tables)}")
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return False
+        raise
+    return True
 
 
 def _may_silence_triggers() -> bool:

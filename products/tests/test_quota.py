@@ -113,7 +113,7 @@ def test_every_way_in_refuses_a_file_by_its_length_in_the_same_order_and_words(
 ) -> None:
     settings.IMPORT_MAX_BYTES, settings.UPLOAD_QUOTA_BYTES = most, quota
     client.force_login(entitle(ada, "import"))
-    length, form = "1000000", "multipart/form-data; boundary=x"
+    length, form = "6000000", "multipart/form-data; boundary=x"
 
     as_file = client.generic("POST", IMPORTS, b"x", content_type="text/csv", CONTENT_LENGTH=length)
     in_form = client.generic("POST", IMPORTS, b"x", content_type=form, CONTENT_LENGTH=length)
