@@ -83,7 +83,7 @@ class Seldom(logging.Filter):
 
 
 def told_as_the_clients_fault(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Refused requests are no errors of ours, though Django logs them so: anybody could fill it with tracebacks."""
+    """Refused requests are no errors of ours, though Django logs them so: anybody could fill the log with them."""
     if str(event.get("logger")).startswith("django.security."):
         event["level"] = "warning"
         event.pop("exc_info", None)
