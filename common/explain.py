@@ -212,12 +212,18 @@ def _of_server_trouble(exc: BaseException, state: str | None) -> ServiceError | 
             code="busy",
             retry_after=RETRY_BUSY,
         )
+    if is_database_away(exc):
+        return UnavailableError("The database does not answer. Try again.", retry_after=RETRY_UNAVAILABLE)
+    return None
+
+
+def is_database_away(exc: BaseException) -> bool:
+    """Whether the server can't be reached, or has ended the session, rather than refused a statement."""
+    state = _sqlstate(exc)
     lost = isinstance(
         exc, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError
     )  # psycopg_pool's PoolTimeout is one of them
-    if lost and (state is None or state[:2] in UNAVAILABLE_CLASSES):
-        return UnavailableError("The database does not answer. Try again.", retry_after=RETRY_UNAVAILABLE)
-    return None
+    return lost and state not in BUSY_CODES and (state is None or state[:2] in UNAVAILABLE_CLASSES)
 
 
 def _of_bad_value(exc: BaseException) -> ServiceError | None:

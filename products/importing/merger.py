@@ -31,6 +31,18 @@ def summarise_history() -> None:
         cursor.execute(statement("summarise_history"))
 
 
+def analyse_catalogue(rows_created: int) -> None:
+    """Let the planner, and the pages that show its estimate, know of a catalogue that has grown much. For after the
+    commit: within the import's transaction it would count the new rows as none, and autovacuum may take a minute.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT %s > 500 + reltuples / 10 FROM pg_class WHERE oid = 'products_product'::regclass", [rows_created]
+        )
+        if cursor.fetchone()[0]:
+            cursor.execute("ANALYZE (SKIP_LOCKED) products_product")
+
+
 @dataclass
 class Merger(Settler):
     """Merges chunks within the transaction that its caller holds open."""

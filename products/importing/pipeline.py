@@ -19,12 +19,13 @@ from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from common.errors import StoreUnavailableError
+from common.explain import is_database_away
 from common.request_ids import working_for
 from products.importing import bulk, columns, lease, stager, undoer
 from products.importing.comparer import Comparer
 from products.importing.errors import FileError
 from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held
-from products.importing.merger import CheckOutdatedError, Merger, summarise_history
+from products.importing.merger import CheckOutdatedError, Merger, analyse_catalogue, summarise_history
 from products.importing.reporter import Reporter
 from products.importing.settler import REJECTED_BY_CATALOGUE, Settler
 from products.importing.staging import CollidedError, Staging
@@ -71,8 +72,10 @@ def _run_claimed(import_: Import) -> bool:
         lease.give_back_when_possible(import_, error.detail)
     except DATABASE_IN_THE_WAY as error:
         # Also after a COMMIT whose answer was lost: if it was done, the row no longer is this attempt's.
-        logger.warning("import_interrupted", extra={"import_id": str(import_id)}, exc_info=True)
-        lease.give_back_when_possible(import_, str(error).strip().splitlines()[0])
+        why = " ".join(str(error).split())
+        told = {"import_id": str(import_id), "error": why}
+        logger.warning("import_interrupted", extra=told, exc_info=not is_database_away(error))
+        lease.give_back_when_possible(import_, why)
     except Exception:
         if not Import.objects.filter(held(import_)).exists():
             _say_lease_lost(import_)  # an attempt that was given up for dead finds its staging table gone
@@ -98,8 +101,20 @@ def _attempt(import_: Import) -> None:
             raise
         finally:
             _clear_up(import_)
-    publish(Import.objects.select_related("created_by").get(pk=import_.pk))
-    summarise_history()
+    _after_the_end(import_)
+
+
+def _after_the_end(import_: Import) -> None:
+    """Tell the watchers, and make what was written quick to read. None of it changes how the import ended."""
+    try:
+        ended = Import.objects.select_related("created_by").get(pk=import_.pk)
+        publish(ended)
+        if ended.state == Import.State.SUCCESS:
+            summarise_history()
+            analyse_catalogue(ended.rows_created)
+    except DATABASE_IN_THE_WAY as error:
+        connection.close()
+        logger.info("import_not_tidied", extra={"import_id": str(import_.pk), "error": str(error)})
 
 
 def _import_file(import_: Import, reporter: Reporter) -> None:

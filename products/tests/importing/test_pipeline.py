@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
-from pytest import MonkeyPatch
+from pytest import LogCaptureFixture, MonkeyPatch
 from pytest_django import Settings
 
 from accounts.models import User
@@ -810,7 +810,15 @@ def test_a_lost_attempt_stops_while_it_waits_for_the_catalogue() -> None:
     assert not Product.objects.exists()
 
 
-def test_an_import_whose_connection_breaks_is_tried_again() -> None:
+def end_sessions_that_wait() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+
+def test_an_import_whose_connection_breaks_is_tried_again(caplog: LogCaptureFixture) -> None:
     imported(csv("sku,name", "A,Lamp"))
     with other_session() as other:
         other.set_autocommit(False)
@@ -818,11 +826,7 @@ def test_an_import_whose_connection_breaks_is_tried_again() -> None:
         import_ = received(csv("sku,name", "A,Lantern", "B,Chair"))
         with aside(lambda: run(import_)):
             wait_until(waiting_for_lock)
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
+            end_sessions_that_wait()
         other.rollback()
 
     import_ = read(import_)
@@ -830,10 +834,36 @@ def test_an_import_whose_connection_breaks_is_tried_again() -> None:
     assert import_.retry_at is not None
     assert import_.dispatched_at is None
     assert names() == {"A": "Lamp"}
+    (told,) = [record for record in caplog.records if record.getMessage() == "import_interrupted"]
+    assert not told.exc_info, "a server that went away is one line in the log, not a traceback"
     Import.objects.update(retry_at=timezone.now())
     assert counts(run(import_)) == Counts(read=2, created=1, updated=1)
     assert events(import_) == ["import.started", "import.completed"]
     assert staging_tables() == set()
+
+
+def test_a_connection_that_breaks_after_the_end_leaves_it_an_end(caplog: LogCaptureFixture) -> None:
+    with other_session() as other:
+        other.set_autocommit(False)
+        execute(other, "LOCK TABLE products_productchange IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM has it
+        import_ = received(csv("sku,name", "A,Lamp"))
+        with aside(lambda: run(import_)) as worker:
+            wait_until(waiting_for_lock)
+            assert read(import_).state == "SUCCESS"
+            end_sessions_that_wait()
+        other.rollback()
+
+    assert worker.error is None
+    assert counts(read(import_)) == Counts(read=1, created=1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_a_catalogue_that_has_grown_much_is_known_to_the_planner() -> None:
+    imported(numbered(1_000))
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'products_product'::regclass")
+        assert cursor.fetchone() == (1_000,)
 
 
 # --- memory ------------------------------------------------------------------------------------
