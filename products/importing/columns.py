@@ -124,7 +124,7 @@ def target_problem(target: str) -> str:
 
 
 REPORT_COLUMNS = ("_line", "_error")
-"""What a file of rejected rows has before the columns of its own file: a row's line there, and what is wrong with it."""
+"""What a file of rejected rows has before the columns of its own file: a line there, and what is wrong with its row."""
 
 
 @dataclass(frozen=True)
