@@ -18,6 +18,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from products.importing import report
 from products.importing.formulas import made_safe
 from products.models import Import
 
@@ -29,7 +30,7 @@ def rejects_csv(import_: Import, outcome: str) -> Iterator[str]:
     """The file in pieces of some hundred rows, read from the database as they are asked for."""
     header = [str(name) for name in import_.header]
     ours = {index for index, name in enumerate(header) if name.strip().casefold() in (LINE, ERROR)}
-    rows = import_.reported_rows.filter(outcome=outcome).order_by("line_number")
+    rows = report.rows_of(import_, outcome)
     yield "\ufeff" + _text([[LINE, ERROR, *_without(header, ours)]])
     last_line = -1
     # Page by page: a cursor would have to outlive its transaction, which a pooler in between does not let it.
