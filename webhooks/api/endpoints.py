@@ -36,23 +36,9 @@ from webhooks.models import WebhookEndpoint
 
 ID = OpenApiParameter("endpoint_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Of the endpoint.")
 REPLACED_BY: dict[str, Any] = {
+    **{name: getattr(WebhookEndpoint(), name, None) for name in EndpointFields._declared_fields if name != "url"},
     "event_types": endpoints.default_event_types(),
     "headers": {},
-    **{
-        name: getattr(WebhookEndpoint(), name)
-        for name in (
-            "description",
-            "enabled",
-            "signatures",
-            "timeout_seconds",
-            "rate_per_second",
-            "adaptive_rate",
-            "concurrency",
-            "ordered",
-            "retry_delays",
-            "batch_items",
-        )
-    },
 }
 """What PUT gives the fields that its body leaves out: what a new endpoint has."""
 
@@ -170,7 +156,7 @@ class EndpointViewSet(IdempotentPosts, GenericViewSet):
     @extend_schema(
         operation_id="webhooks_pause",
         summary="Pause a webhook endpoint",
-        description="Its deliveries wait until it is resumed, for 30 days at most.",
+        description="Its deliveries wait until it is resumed, for 30 days at most or what the operator has set.",
         parameters=[ID],
         request=None,
         responses={200: EndpointDocument, **problems(404)},
