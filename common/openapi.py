@@ -114,13 +114,15 @@ PAGE_FIELDS = {
 }
 TAKES_NO_KEY = "x-takes-no-idempotency-key"
 """Extension of a POST that refuses an `Idempotency-Key`; not shown."""
-_KEY = r"[!#-+\-.-\[\]-~]"
-"""Characters that `accounts.idempotency` takes."""
+LONGEST_KEY = 255
+KEY_PATTERN = rf"[!#-+\-.-\[\]-~]{{1,{LONGEST_KEY}}}"
+"""Of an Idempotency-Key: printable ASCII without space, quotation mark, backslash and comma, which is what a structured
+string (RFC 9651) may hold as it is, and two headers joined into one can't look like."""
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "pattern": rf'^({_KEY}{{1,255}}|"{_KEY}{{1,255}}")$'},
+    "schema": {"type": "string", "pattern": rf'^({KEY_PATTERN}|"{KEY_PATTERN}")$'},
     "description": (
         "Names this request among yours, best by a new UUID. Sent again with the same key within 24 hours, it is not "
         "carried out again but answered as it was: 409 while it is still being carried out, 422 if it is not the same."

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from accounts.models import Scope
 from common.errors import InvalidInputError
 from common.openapi import problems
+from common.parameters import whole_number
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
 from products.api.products import NOT_MODIFIED, SKU, ProductViewSet
@@ -90,7 +91,8 @@ class OriginalProductViewSet(ProductViewSet):
 def _number(request: Request, name: str, default: int, most: int = FARTHEST) -> int:
     """A count out of the address. Raises InvalidInputError for anything but a number from 0 to `most`."""
     text = request.query_params.get(name, "") or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= most):
+    number = whole_number(text, most)
+    if number is None:
         message = f"{name}={text!r} must be a whole number from 0 to {most}."
         raise InvalidInputError.about(name, message, "invalid_number")
-    return int(text)
+    return number
