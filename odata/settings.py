@@ -318,10 +318,12 @@ CHANNEL_LAYERS = {
 # costs IMPORT_SWEEP_SECONDS, a second copy finds nothing to do.
 
 CELERY_BROKER_URL = broker_address(redis_url("CELERY_BROKER_URL", REDIS_URL))
+# Of the clean-up's tasks alone results are kept, for `odata.admin`. What the others came to is in our own tables, and
+# the sweeps of every few seconds come to nothing that anybody would look up.
 CELERY_RESULT_BACKEND = ENV["CELERY_RESULT_BACKEND"]
-CELERY_RESULT_EXTENDED = True
-CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's backend_cleanup removes older results
-CELERY_TASK_IGNORE_RESULT = True  # what a task came to is in our own tables
+CELERY_RESULT_EXTENDED = True  # with the name of the task
+CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's celery.backend_cleanup removes older ones at night
+CELERY_TASK_IGNORE_RESULT = True
 # Acknowledged before it is worked on. A late one that fails, because the queue went away meanwhile, leaves
 # the worker with a message too many in hand: it then takes no other, also when the queue is back. What
 # a killed worker leaves undone is found by its lease, not by a message that comes back.
@@ -342,7 +344,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 6 * 3600,  # longer than any import: the lease, not this, finds lost work
     "max_retries": 0,  # of a message that is sent: by default an upload waits 6 s for a queue that is down
 }
-CELERY_VISIBILITY_TIMEOUT = 6 * 3600
 CELERY_TASK_QUEUES = [Queue("imports"), Queue("default"), Queue("webhooks")]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = False

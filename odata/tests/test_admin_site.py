@@ -42,13 +42,14 @@ def test_every_model_of_a_subject_is_there() -> None:
 
 
 @pytest.mark.django_db
-def test_the_menu_has_no_results_of_tasks(client: Client) -> None:
+def test_the_menu_names_the_results_of_tasks_once_beside_the_doctor(client: Client) -> None:
     client.force_login(User.objects.create_superuser("ada"))
 
     page = client.get("/admin/").content.decode()
 
-    assert 'aria-label="Menu"' in page
-    assert "django_celery_results" not in page
+    service = page[page.index('<ul aria-labelledby="subject-service">') :].split("</ul>")[0]
+    assert re.findall(">([^<]+)</a>", service) == ["Doctor", "Task results"]
+    assert page.count("django_celery_results") == 1
 
 
 @pytest.mark.django_db
