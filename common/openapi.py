@@ -69,6 +69,10 @@ class Schema(AutoSchema):
 
     path = ""
 
+    def get_description(self) -> str:
+        """Nothing, where `extend_schema` gives none: the docstring of a view is for who changes it."""
+        return ""
+
     def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
         if direction == "request" and isinstance(serializer, Body):
@@ -129,6 +133,8 @@ KEY = {
     ),
 }
 REPLAYED = {"description": "`true`: this is the stored answer of an earlier request.", "schema": {"type": "string"}}
+DONE = {"200": "What was asked for.", "201": "It is made.", "202": "It is taken on, and done soon after."}
+"""Descriptions of answers that have no better one."""
 FORMAT = "Another way to say what the Accept header says: which kind of answer is wanted."
 
 
@@ -153,6 +159,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 
 def _complete_page(schema: dict[str, Any]) -> None:
+    schema["description"] = "One page of a list."
     for field, words in PAGE_FIELDS.items():
         if field in schema["properties"]:
             schema["properties"][field].setdefault("description", words)
@@ -212,6 +219,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     for status, response in operation["responses"].items():
+        response["description"] = response["description"] or DONE[status]
         if takes_key and status.startswith("2"):
             response.setdefault("headers", {})["Idempotency-Replayed"] = REPLAYED
     operation["responses"] = dict(sorted(operation["responses"].items()))

@@ -30,6 +30,7 @@ class OriginalImportViewSet(ImportViewSet):
     create=extend_schema(
         operation_id="original_products_create",
         summary="Create a product",
+        description="As `POST /api/v1/products/`.",
         parameters=[ETAG],
         request=NewProduct,
         responses={201: ProductDocument, **problems(409, 415)},
@@ -37,12 +38,14 @@ class OriginalImportViewSet(ImportViewSet):
     retrieve=extend_schema(
         operation_id="original_products_retrieve",
         summary="Read a product",
+        description="As `GET /api/v1/products/{sku}/`.",
         parameters=[SKU, IF_NONE_MATCH, ETAG],
         responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         operation_id="original_products_update",
         summary="Replace a product",
+        description="As `PUT /api/v1/products/{sku}/`.",
         parameters=[SKU, IF_MATCH, ETAG],
         request=ProductFields,
         responses={200: ProductDocument, **problems(404, 412, 415)},
@@ -50,6 +53,7 @@ class OriginalImportViewSet(ImportViewSet):
     destroy=extend_schema(
         operation_id="original_products_delete",
         summary="Delete a product",
+        description="As `DELETE /api/v1/products/{sku}/`.",
         parameters=[SKU, IF_MATCH],
         responses={204: None, **problems(404, 412)},
     ),

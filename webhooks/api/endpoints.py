@@ -27,10 +27,10 @@ from webhooks.api.serializers import (
     EndpointDocument,
     EndpointFields,
     EndpointPatch,
+    EndpointTest,
     MadeEndpoint,
     NewEndpoint,
     Rotation,
-    TestRequest,
 )
 from webhooks.models import WebhookEndpoint
 
@@ -44,7 +44,11 @@ REPLACED_BY: dict[str, Any] = {
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List webhook endpoints", responses={200: EndpointDocument(many=True), **problems()}),
+    list=extend_schema(
+        summary="List webhook endpoints",
+        description="Your own, or all of them if you may see those of others.",
+        responses={200: EndpointDocument(many=True), **problems()},
+    ),
     create=extend_schema(
         summary="Make a webhook endpoint",
         description="The answer holds its secret: keep it, it is not shown again.",
@@ -52,7 +56,10 @@ REPLACED_BY: dict[str, Any] = {
         responses={201: MadeEndpoint, **problems(415)},
     ),
     retrieve=extend_schema(
-        summary="Read a webhook endpoint", parameters=[ID], responses={200: EndpointDocument, **problems(404)}
+        summary="Read a webhook endpoint",
+        description="With how it fares. Its secrets, and the values of its headers, are never shown.",
+        parameters=[ID],
+        responses={200: EndpointDocument, **problems(404)},
     ),
     update=extend_schema(
         summary="Replace a webhook endpoint",
@@ -145,11 +152,11 @@ class EndpointViewSet(IdempotentPosts, GenericViewSet):
         summary="Send an example to a webhook endpoint",
         description="At once, and the answer is what came of it. It is in the log too, and is not tried again.",
         parameters=[ID],
-        request=TestRequest,
+        request=EndpointTest,
         responses={200: AttemptDocument, **problems(404, 415)},
     )
     def test(self, request: Request, endpoint_id: str) -> Response:
-        wanted = read_fields(TestRequest, request)
+        wanted = read_fields(EndpointTest, request)
         attempt = deliveries.send_test(visible_endpoint(request, endpoint_id), wanted["event_type"])
         return Response(attempt_document(attempt))
 

@@ -258,8 +258,8 @@ class Rotation(fields.Body):
 
 
 @example("A ping", {"event_type": "ping"})
-class TestRequest(fields.Body):
-    """What to send."""
+class EndpointTest(fields.Body):
+    """Which example to send."""
 
     event_type = serializers.ChoiceField(
         NAMES,
@@ -324,7 +324,7 @@ class DeliveryDocument(serializers.Serializer):
 
 
 class DeliveryDetail(DeliveryDocument):
-    """The same, with what is sent."""
+    """A delivery, with what is sent."""
 
     body = serializers.JSONField(allow_null=True, help_text="What is sent; null if it is not kept any more.")
     attempt_log = AttemptDocument(many=True, help_text="The latest attempts, newest first, 50 at most.")
