@@ -69,7 +69,7 @@ class Schema(AutoSchema):
 
     path = ""
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]  # as drf-spectacular's own
         """Nothing, where `extend_schema` gives none: the docstring of a view is for who changes it."""
         return ""
 

@@ -18,13 +18,14 @@ admin.site.unregister([TaskResult, GroupResult])
 
 @admin.register(TaskResult)
 class TaskResultAdmin(ReadOnly, admin.ModelAdmin):
-    """When each ended, and what it removed, or the traceback of what stopped it. For those who may see the doctor."""
+    """When each ended, and what it removed or was stopped by. For those who may see the doctor."""
 
     show_facets = admin.ShowFacets.NEVER
-    list_display = ("task_name", "ended", "state", "result")
-    list_filter = ("task_name", "status")
-    fields = ("task_name", "ended", "state", "worker", "result", "traceback")
-    readonly_fields = fields
+    list_display = ("task", "ended", "state", "came_to")
+    list_display_links = None  # all that there is to see stands in the list
+    list_filter = ("status", "task_name")
+    search_fields = ("task_name", "traceback")
+    search_help_text = "Part of a task's name, or of what stopped it."
     ordering = ("-date_done",)
     sortable_by = ()
 
@@ -34,6 +35,10 @@ class TaskResultAdmin(ReadOnly, admin.ModelAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return may_examine_service(request.user)
 
+    @admin.display(description="Task")
+    def task(self, row: TaskResult) -> str:
+        return str(row.task_name)
+
     @admin.display(description="Ended")
     def ended(self, row: TaskResult) -> SafeString:
         return moment(row.date_done)
@@ -41,3 +46,12 @@ class TaskResultAdmin(ReadOnly, admin.ModelAdmin):
     @admin.display(description="State")
     def state(self, row: TaskResult) -> SafeString:
         return format_html('<span class="state {}">{}</span>', row.status, row.status.capitalize())
+
+    @admin.display(description="Came to")
+    def came_to(self, row: TaskResult) -> SafeString | str:
+        """What the task removed, or the last line of the traceback with the whole of it behind."""
+        lines = (row.traceback or "").strip().splitlines()
+        if not lines:
+            return str(row.result)
+        parts = (lines[-1], row.traceback)
+        return format_html('<details><summary>{}</summary><pre class="traceback">{}</pre></details>', *parts)
