@@ -51,7 +51,8 @@ def tokens(request: HttpRequest) -> HttpResponse:
     full = ""
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
-            token, full = ApiToken.issue(user, **form.cleaned_data)
+            new = form.instance
+            token, full = ApiToken.issue(user, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
             audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
         form = OwnTokenForm(user)
     held = scopes_of(user, None)
@@ -110,16 +111,18 @@ def two_factor(request: HttpRequest) -> HttpResponse:
     elif act == "abandon":
         second_factor.abandon(user)
     elif act == "confirm" and (device := second_factor.waiting(user)) and not second_factor.enrolled(user):
-        codes = second_factor.confirm(device, code)
+        problem = second_factor.wait_before(user, code)
+        codes = None if problem else second_factor.confirm(device, code)
         if codes is None:
-            problem = "This is not its present code. Is the clock of your phone right?"
+            problem = problem or f"{second_factor.wrong_code(user, code)} Is the clock of your phone right?"
         else:
             verify_session(request, device)
             audit.record_request(request, "second_factor.set_up", user)
     elif act == "remove":
-        if match_token(user, code.strip()) is None:
-            problem = "This is not the present code of your second factor. After a wrong one, wait a moment."
-        else:
+        problem = second_factor.wait_before(user, code)
+        if not problem and match_token(user, code.strip()) is None:
+            problem = second_factor.wrong_code(user, code)
+        if not problem:
             second_factor.remove(user)
             audit.record_request(request, "second_factor.removed", user)
     device = None if second_factor.enrolled(user) else second_factor.waiting(user)
