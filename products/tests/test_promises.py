@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ from products.importing.options import ImportOptions
 from products.models import Import, ProductChange
 from products.models import Product as StoredProduct
 from products.selection import Selection
-from products.tests.importing.imports import aside, execute, other_session, waiting_for_lock
+from products.tests.importing.imports import aside, execute, other_session
 from products.tests.listening import checked, listen
 from products.tests.promises import (
     CONTROL,
@@ -723,12 +724,22 @@ def held_up(import_id: Any, product: Product) -> Iterator[bool]:
         with aside(lambda: pipeline.run(import_id, worker="held up")) as worker:
             try:
                 yield (
-                    wait_until(lambda: (waiting_for_lock() and "waits") or (not worker.is_alive() and "ended"))
+                    wait_until(lambda: (waited_for(other) and "waits") or (not worker.is_alive() and "ended"))
                     == "waits"
                 )
             finally:
                 execute(other, "ROLLBACK")
     assert worker.error is None
+
+
+def waited_for(other: BaseDatabaseWrapper) -> bool:
+    """Whether somebody waits for what this session holds. (Others wait for one another now and then, if briefly.)"""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))",
+            [other.connection.info.backend_pid],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def cut_off(job: Job) -> None:
