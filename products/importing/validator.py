@@ -17,6 +17,7 @@ from products.importing.columns import (
     UNSEEN,
     Column,
     Layout,
+    is_of_report,
 )
 from products.importing.formulas import without_mark
 from products.importing.rows import ProductRow, RowError
@@ -103,7 +104,8 @@ def _make_judge(layout: Layout, *, description_if_empty: str | None, of_file: bo
     cell_count = len(layout.header)
     sku_at = layout.positions[SKU.name]
     read: Callable[[str], str] = without_mark if of_file else str
-    header, header_of_sku = list(layout.header) if of_file else None, layout.header[sku_at]
+    header_of_sku = layout.header[sku_at] if of_file else None
+    own = [(at, header) for at, header in enumerate(layout.header) if not is_of_report(header)]
     name_at = layout.positions.get(NAME.name, -1)
     description_at = layout.positions.get(DESCRIPTION.name, -1)
     status_at = layout.positions.get(STATUS.name, -1)
@@ -113,7 +115,7 @@ def _make_judge(layout: Layout, *, description_if_empty: str | None, of_file: bo
     def validate(line_number: int, values: list[str]) -> ProductRow | list[RowError]:
         if len(values) != cell_count:
             return [_wrong_cell_count(line_number, len(values), cell_count)]
-        if values[sku_at] == header_of_sku and values == header:
+        if values[sku_at] == header_of_sku and all(values[at] == header for at, header in own):
             return [_header_repeated(line_number)]
         sku = values[sku_at].strip()
         name = values[name_at].strip() if name_at >= 0 else ""

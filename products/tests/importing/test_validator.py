@@ -68,6 +68,7 @@ def test_what_nobody_sees_may_stand_in_other_cells() -> None:
 
 def test_the_header_once_more_is_no_product() -> None:
     assert errors_of("sku", "name", header="sku,name") == [("", "header_repeated")]
+    assert errors_of("7", "Wrong.", "sku", "name", header="_line,_error,sku,name") == [("", "header_repeated")]
     assert judge("sku", "Name", header="sku,name") == ProductRow(7, "sku", "Name", None, None)
 
 
