@@ -12,6 +12,7 @@ from django.db import OperationalError, connection
 
 from products.catalogue import CATALOGUE_LOCK
 from products.importing import validator
+from products.importing.columns import UNSEEN
 from products.importing.errors import FileError
 from products.importing.formulas import MARK_OF_CELL
 from products.importing.options import MaxRejects
@@ -70,6 +71,7 @@ class Settler:
             "merged": self.phase == Import.Phase.MERGING,
             "sku_at": self.sku_at,
             "mark": MARK_OF_CELL,
+            "unseen": f"[{UNSEEN}]",
         }
 
     def open(self) -> None:

@@ -47,7 +47,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
         parameters=[
             ENDPOINT,
             OpenApiParameter("state", OpenApiTypes.STR, enum=Delivery.State.values, description="Only in this state."),
-            OpenApiParameter("event_type", OpenApiTypes.STR, description="Only events of this type."),
+            OpenApiParameter("event_type", {"type": "string", "minLength": 1}, description="Only events of this type."),
             SINCE,
             UNTIL,
         ],
