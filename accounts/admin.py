@@ -86,7 +86,7 @@ class UserAdmin(Acting, NamedTimes, DjangoUserAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
+class ApiTokenAdmin(admin.ModelAdmin):
     """Tokens are made, renamed and deleted, which revokes them. Their secret is shown once."""
 
     show_facets = admin.ShowFacets.NEVER
@@ -94,7 +94,7 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
     list_select_related = ("user",)
     list_filter = ("user",)
     search_fields = ("name", "key_id", "user__username")
-    fields = ("user", "name", "scopes", "expires_at")
+    fields = ("user", "name", "scopes", "works_for", "last_day")
     shown_later = ("key", "user", "scope_list", "created", "last_used", "expires")
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 
 def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
     """A page with 429 and Retry-After (RFC 6585, section 4): the same whether the name exists or not."""
     minutes = settings.ENV["LOGIN_LOCK_MINUTES"]
-    response = render(request, "accounts/locked_out.html", {"minutes": minutes}, status=429)
+    context = {
+        "minutes": minutes,
+        "until": timezone.now() + timedelta(minutes=minutes),
+        "next": request.POST.get("next", ""),
+    }
+    response = render(request, "accounts/locked_out.html", context, status=429)
     response["Retry-After"] = str(60 * minutes)
     return response

@@ -53,7 +53,8 @@ def tokens(request: HttpRequest) -> HttpResponse:
     full = ""
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
-            token, full = ApiToken.issue(user, **form.cleaned_data)
+            new = form.instance
+            token, full = ApiToken.issue(user, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
             audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
         form = OwnTokenForm(user)
     held = scopes_of(user, None)
@@ -145,17 +146,23 @@ def _confirm(request: HttpRequest, user: Any) -> Said:
     device = second_factor.waiting(user)
     if device is None or second_factor.enrolled(user):
         return Said()
-    codes = second_factor.confirm(device, request.POST.get("code", ""))
+    code = request.POST.get("code", "")
+    if wait := second_factor.wait_before(user, code):
+        return Said(wait)
+    codes = second_factor.confirm(device, code)
     if codes is None:
-        return Said("This is not its present code. Is the clock of your phone right?")
+        return Said(f"{second_factor.wrong_code(user, code)} Is the clock of your phone right?")
     verify_session(request, device)
     audit.record_request(request, "second_factor.set_up", user)
     return Said(codes=codes)
 
 
 def _remove(request: HttpRequest, user: Any) -> Said:
-    if match_token(user, request.POST.get("code", "").strip()) is None:
-        return Said("This is not the present code of your second factor. After a wrong one, wait a moment.")
+    code = request.POST.get("code", "")
+    if wait := second_factor.wait_before(user, code):
+        return Said(wait)
+    if match_token(user, code.strip()) is None:
+        return Said(second_factor.wrong_code(user, code))
     second_factor.remove(user)
     audit.record_request(request, "second_factor.removed", user)
     return Said()

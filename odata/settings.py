@@ -20,6 +20,7 @@ from odata.embedded.places import Places
 from odata.environment import SETTINGS
 from odata.logs import logging_config
 from odata.observability import problems as observability_problems
+from odata.postgresql.answering import WatchfulConnection
 from odata.secret_key import is_fernet_key, read_or_make_secret_key, read_or_make_webhook_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -226,6 +227,11 @@ def session_options(**settings: str) -> str:
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
+LOST_NETWORK = {"tcp_user_timeout": 15_000, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+"""libpq's: a server whose network lost it is given up after 15 s, while an import's lease lasts, and not after the two
+hours that TCP takes by itself. What the URL says goes before."""
+
+
 def database() -> dict[str, Any]:
     """The one database. Requests share a pool; workers have none, since Celery closes a pool at
     every task boundary, and a pool must not be carried over a fork."""
@@ -251,7 +257,7 @@ def database() -> dict[str, Any]:
         "lock_timeout": "5s",
     }
     options = config.setdefault("OPTIONS", {})
-    options |= {"connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
+    options |= {**LOST_NETWORK, **options, "connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
     if PROCESS in ("web", "live"):
         guards["statement_timeout"] = f"{ENV['WEB_STATEMENT_TIMEOUT']}s"
         least = ENV["DATABASE_POOL_SIZE"] if PROCESS == "web" else 1
@@ -259,6 +265,10 @@ def database() -> dict[str, Any]:
             "min_size": least,
             "max_size": least + ENV["DATABASE_POOL_OVERFLOW"],
             "timeout": ENV["DATABASE_POOL_TIMEOUT"],
+            # Longer than anybody waits for one, the pool need not try: its pauses grow, and it would not see for as
+            # long again that the server is back.
+            "reconnect_timeout": ENV["DATABASE_POOL_TIMEOUT"],
+            "connection_class": WatchfulConnection,
         }
     if not pooled:  # there it is the pooler that gives them to its sessions: see deploy/pgbouncer.ini
         options["options"] = session_options(**guards)
@@ -273,7 +283,8 @@ def replica() -> dict[str, Any]:
     config = database_config(ENV["DATABASE_REPLICA_URL"], "DATABASE_REPLICA_URL")
     options = config.setdefault("OPTIONS", {})
     guards = {"client_connection_check_interval": "5s", "lock_timeout": "5s", "default_transaction_read_only": "on"}
-    options |= {"connect_timeout": 3, "application_name": f"odata-{PROCESS}", "options": session_options(**guards)}
+    options |= {**LOST_NETWORK, **options, "connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
+    options["options"] = session_options(**guards)
     return config
 
 

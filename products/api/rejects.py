@@ -35,7 +35,8 @@ OUTCOME = OpenApiParameter(
     OpenApiTypes.STR,
     enum=ReportedRow.Outcome.values,
     default=str(ReportedRow.Outcome.REJECTED),
-    description="`rejected`: rows with errors. `duplicate`: rows that a later line with the same sku replaced.",
+    description="`rejected`: rows with errors. `duplicate`: rows that a later line with the same sku replaced. "
+    "`repaired`: rows that were applied, after something in them was put right.",
 )
 
 
@@ -97,7 +98,7 @@ class RejectsViewSet(GenericViewSet):
     )
     def list(self, request: Request, import_id: str) -> Response:
         import_ = _kept(visible_import(request, import_id))
-        rows = import_.reported_rows.filter(outcome=_outcome(request))
+        rows = report.rows_of(import_, _outcome(request))
         page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
         return self.get_paginated_response([_reported(row) for row in page])
 

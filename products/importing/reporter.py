@@ -25,6 +25,7 @@ from products.importing.errors import FileError
 from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held, lease_time
 from products.importing.lines import READ_AHEAD
 from products.importing.options import Limit
+from products.importing.report import repaired_in_vain
 from products.importing.rows import RowError
 from products.models import Import, ReportedRow
 from products.progress import publish
@@ -260,6 +261,8 @@ class Reporter:
         parts = sum(counts[name] for name in SUMMANDS)
         if parts != counts["rows_read"]:
             raise RuntimeError(f"the rows don't add up: {counts}")
+        if counts["rows_repaired"] and (counts["rows_rejected"] or counts["rows_duplicate"]):
+            counts["rows_repaired"] -= repaired_in_vain(self._import)
         return counts
 
     def _check_rejects_so_far(self, rejected: int) -> None:

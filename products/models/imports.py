@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts import access
@@ -20,6 +21,26 @@ if TYPE_CHECKING:
 
 
 class ImportQuerySet(models.QuerySet["Import"]):
+    def standing(self, standing: str) -> ImportQuerySet:
+        """Those that stand so: see `Import.standing`."""
+        return self.annotate(stands=self._stands()).filter(stands=standing)
+
+    def by_standing(self) -> dict[str, int]:
+        """How many stand how."""
+        counted = self.order_by().annotate(stands=self._stands()).values_list("stands").annotate(Count("pk"))
+        return dict(counted)
+
+    @staticmethod
+    def _stands() -> Case:
+        """`Import.standing`, as PostgreSQL finds it out."""
+        checked = Q(state=Import.State.PENDING, phase=Import.Phase.CHECKED)
+        discarded = Q(state=Import.State.CANCELLED, checked_at__isnull=False, apply_requested_at__isnull=True)
+        return Case(
+            When(checked, then=Value(Import.Standing.CHECKED)),
+            When(discarded, then=Value(Import.Standing.DISCARDED)),
+            default=F("state"),
+        )
+
     def visible_to(self, user: User | AnonymousUser) -> ImportQuerySet:
         """The imports that this person may know of: their own, or all by permission."""
         if access.may_see_all_imports(user):
@@ -36,6 +57,18 @@ class Import(models.Model):
         SUCCESS = "SUCCESS", "Done"
         FAILURE = "FAILURE", "Failed"
         CANCELLED = "CANCELLED", "Cancelled"
+
+    class Standing(models.TextChoices):
+        """The states as pages tell them: who waits for a decision waits for no worker, and a check that nobody wanted
+        was discarded rather than cancelled."""
+
+        WAITING = "PENDING", "Waiting"
+        CHECKED = "CHECKED", "Checked"
+        RUNNING = "PROGRESS", "Running"
+        DONE = "SUCCESS", "Done"
+        FAILED = "FAILURE", "Failed"
+        CANCELLED = "CANCELLED", "Cancelled"
+        DISCARDED = "DISCARDED", "Discarded"
 
     class Phase(models.TextChoices):
         QUEUED = "queued", "Waiting for a worker"
@@ -172,6 +205,15 @@ class Import(models.Model):
     @property
     def finished(self) -> bool:
         return self.state in self.END_STATES
+
+    @property
+    def standing(self) -> Standing:
+        """The one word that people are told it by, everywhere."""
+        if self.state == self.State.PENDING and self.phase == self.Phase.CHECKED:
+            return self.Standing.CHECKED
+        if self.state == self.State.CANCELLED and self.checked_at and not self.apply_requested_at:
+            return self.Standing.DISCARDED
+        return self.Standing(self.state)
 
     @property
     def products_changed(self) -> int:

@@ -338,6 +338,7 @@ def planned(table: Table, options: Mapping[str, str], catalogue: Catalogue) -> P
             continue
         plan.duplicate |= others
         _plan_row(plan, row, options, catalogue)
+    plan.repaired -= plan.rejected.keys() | plan.duplicate
     if options.get("mode") == "sync":
         _plan_missing(plan, {key(row.sku) for row in rows}, catalogue)
     return plan

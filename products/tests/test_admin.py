@@ -509,18 +509,38 @@ def test_it_lists_imports_by_state_kind_person_and_day(importer: User, reader: U
     make_import(importer, file_name="good.csv", state="SUCCESS")
     make_import(reader, file_name="bad.csv", state="FAILURE")
     make_import(reader, file_name="Delete products", kind="bulk")
+    make_import(reader, file_name="checked.csv", phase="checked")
+    make_import(reader, file_name="unwanted.csv", state="CANCELLED", checked_at=timezone.now())
     client = signed_in(importer)
 
     def listed(query: str) -> list[str]:
         text = client.get(f"{IMPORTS}?{query}").content.decode()
-        return [name for name in ("good.csv", "bad.csv", "Delete products") if f">{name}</a>" in text]
+        names = ("good.csv", "bad.csv", "Delete products", "checked.csv", "unwanted.csv")
+        return [name for name in names if f">{name}</a>" in text]
 
-    assert listed("state__exact=FAILURE") == ["bad.csv"]
+    assert listed("state=FAILURE") == ["bad.csv"]
+    assert listed("state=PENDING") == ["Delete products"]
+    assert listed("state=CHECKED") == ["checked.csv"]
+    assert listed("state=CANCELLED") == []
+    assert listed("state=DISCARDED") == ["unwanted.csv"]
     assert listed("kind__exact=bulk") == ["Delete products"]
     assert listed(f"created_by__id__exact={importer.pk}") == ["good.csv"]
-    assert len(listed("days=7")) == 3
+    assert len(listed("days=7")) == 5
     Import.objects.filter(file_name="good.csv").update(created_at=timezone.now() - timedelta(days=8))
-    assert len(listed("days=7")) == 2
+    assert len(listed("days=7")) == 4
+
+
+def test_a_check_that_waits_for_a_decision_is_called_the_same_everywhere(importer: User) -> None:
+    import_ = make_import(importer, file_name="checked.csv", phase="checked")
+    client = signed_in(importer)
+
+    for address in ("/imports/", f"/imports/{import_.pk}/", f"/imports/{import_.pk}/changes/", IMPORTS, "/admin/"):
+        text = client.get(address).content.decode()
+        assert re.findall(r'<span class="state [A-Z]+">([^<]*)</span>', text) == ["Checked"], address
+    assert '<option value="CHECKED">Checked</option>' in client.get("/imports/").content.decode()
+    assert "?state=CHECKED" in client.get(IMPORTS).content.decode()
+    found = client.get("/admin/palette.json", {"q": "checked"}).json()["results"]
+    assert [entry["hint"].split(",")[0] for entry in found if entry["label"] == "checked.csv"] == ["Checked"]
 
 
 def test_it_cancels_imports_by_an_action(importer: User) -> None:
