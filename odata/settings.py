@@ -424,7 +424,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ProductStatus": ["active", "inactive"],
         "ProductChangeAction": "products.models.ProductChange.Action",
-        "ChangeAction": "products.api.changes.Action",
+        "ChangeAction": "products.changes.Action",
         "ChangedField": "products.api.changes.Field",
         "BulkAction": ["upsert", "delete"],
         "BulkStatus": "products.writes.Status",
