@@ -1,12 +1,36 @@
-"""What somebody is told who has tried too many passwords."""
+"""Who has tried too many passwords, beside those of one name from one address, and what they are told."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from axes.attempts import get_cool_off_threshold
+from axes.handlers.database import AxesDatabaseHandler
+from axes.models import AccessAttempt
 from django.conf import settings
+from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+
+
+class Locks(AxesDatabaseHandler):
+    """Locks also an address that has tried too many names, such as one password with each.
+
+    Many people may share an address, so it may be wrong far more often than one of them.
+    """
+
+    def is_locked(self, request: Any, credentials: dict[str, Any] | None = None) -> bool:
+        return bool(super().is_locked(request, credentials)) or self._has_tried_too_much(request)
+
+    def _has_tried_too_much(self, request: Any) -> bool:
+        limit: int = settings.LOGIN_ADDRESS_LIMIT
+        if not limit:
+            return False
+        tries = AccessAttempt.objects.filter(
+            ip_address=request.axes_ip_address, attempt_time__gte=get_cool_off_threshold(request)
+        )
+        wrong: int | None = tries.aggregate(wrong=Sum("failures_since_start"))["wrong"]
+        return (wrong or 0) >= limit
 
 
 def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:

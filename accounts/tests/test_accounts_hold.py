@@ -110,6 +110,26 @@ def test_of_ipv6_it_is_the_network_that_a_customer_has(alice: User, settings: An
     assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "2001:db8:1:3::1"}).status_code == 302
 
 
+def test_an_address_that_tries_many_names_is_locked_for_all_of_them(alice: User, settings: Any) -> None:
+    settings.PROXY_COUNT = 1
+    settings.LOGIN_ADDRESS_LIMIT = 12
+    for n in range(12):
+        assert try_login(f"nobody{n}", PASSWORD, **{"X-Forwarded-For": "203.0.113.7"}).status_code == 200
+
+    locked = [try_login(name, PASSWORD, **{"X-Forwarded-For": "203.0.113.7"}) for name in ("nobody13", "alice")]
+
+    assert [answer.status_code for answer in locked] == [429, 429]
+    assert locked[0]["Retry-After"] == "900"
+    assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "203.0.113.8"}).status_code == 302
+
+
+def test_an_office_that_shares_an_address_may_be_wrong_now_and_then(alice: User) -> None:
+    for n in range(50):
+        try_login(f"colleague{n}", "wrong")
+
+    assert try_login("alice", PASSWORD).status_code == 302
+
+
 def test_the_admin_has_no_other_way_in(alice: User) -> None:
     answer = Client().post("/admin/login/", {"username": "alice", "password": PASSWORD})
 
