@@ -30,6 +30,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from common.file_store import listed
@@ -46,7 +47,10 @@ FORMAT = 1
 """Of the file. A newer one is refused."""
 MANIFEST, DATABASE, FILES, CHECKSUMS = "manifest.json", "database.dump", "files/", "checksums.json"
 PIECE = 1024 * 1024
-LIBPQ = ("host", "port", "user", "dbname", "connect_timeout")
+LIBPQ = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+OURS = {"password", "options", "application_name", "client_encoding"}
+"""Parameters of libpq that its programs do not get on their command line: a secret that everybody could read there, and
+what a session of ours is set to."""
 
 
 class BackupError(Exception):
@@ -335,7 +339,7 @@ def _start(name: str, *arguments: str, said: IO[bytes], connects: bool = True) -
     command, env = [_program(name), *arguments], dict(os.environ)
     if connects:
         params = connection.get_connection_params()
-        kept = {key: value for key, value in params.items() if key in LIBPQ or key.startswith("ssl")}
+        kept = {key: value for key, value in params.items() if key in LIBPQ - OURS}
         env |= {"PGPASSWORD": str(params["password"])} if params.get("password") else {}
         command.append(f"--dbname={make_conninfo(**kept, application_name='odata-backup')}")
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)

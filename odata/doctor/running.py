@@ -7,7 +7,6 @@ import http.client
 import os
 import ssl
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -78,16 +77,18 @@ TROUBLE = """
 def processes() -> Iterator[Finding]:
     """Which workers and beats have given a sign of life lately."""
     running = alive.processes()
-    number = Counter(process.role for process in running)
     for role, without in NEEDED.items():
-        hosts = sorted({process.host for process in running if process.role == role})
-        if not number[role]:
+        those = [process for process in running if process.role == role]
+        if role == "beat":
+            those = alive.side_by_side(those)
+        hosts = ", ".join(sorted({process.host for process in those}))
+        if not those:
             yield error(role, f"No {role} runs: {without}.", START)
-        elif role == "beat" and number[role] > 1:
-            sentence = f"{number[role]} beats run ({', '.join(hosts)}): everything of the schedule is done twice."
+        elif role == "beat" and len(those) > 1:
+            sentence = f"{len(those)} beats run ({hosts}): everything of the schedule is done twice."
             yield warning(role, sentence, "Stop all but one.")
         else:
-            yield ok(role, f"{role}: {number[role]} on {', '.join(hosts)}.")
+            yield ok(role, f"{role}: {len(those)} on {hosts}.")
 
 
 def schedule() -> Iterator[Finding]:
