@@ -210,8 +210,11 @@ def test_two_columns_in_one_place_keep_it_from_being_sent(page: Page) -> None:
 
 def test_all_other_columns_are_kept_at_once(page: Page) -> None:
     choose(page, "sku,Farbe,Preis\n1,rot,5\n")
+    expect(page.get_by_text("2 of 3 columns are left out.")).to_be_visible()
+
     page.get_by_role("button", name="Keep the others as attributes").click()
 
+    expect(page.get_by_text("left out.")).to_be_hidden()
     assert upload(page).mapping == {"sku": "sku", "Farbe": "attributes.Farbe", "Preis": "attributes.Preis"}
 
 
