@@ -138,6 +138,18 @@ def test_only_what_was_chosen_of_the_format_is_sent(page: Page) -> None:
     assert upload(page).file_format == {"encoding": "utf-8"}
 
 
+def test_who_comes_back_by_the_browser_s_button_sees_again_what_is_in_the_file(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "lamps.csv"
+    file.write_text("sku,Farbe\n1,rot\n", encoding="utf-8")
+    page.get_by_label("File", exact=True).set_input_files(file)
+    upload(page)
+
+    page.go_back()
+
+    expect(page.get_by_text("1 row, 2 columns")).to_be_visible()
+    expect(page.get_by_label("Where Farbe goes")).to_be_visible()
+
+
 def test_it_says_what_it_cannot_show(page: Page) -> None:
     choose(page, b"PK\x03\x04" + b"\0" * 20 + b"xl/workbook.xml", name="lamps.xlsx")
 
