@@ -20,6 +20,7 @@ from accounts.forms import TokenForm
 from accounts.models import ApiToken, AuditEntry, User
 from common.counting import EstimatingPaginator
 from common.moments import moment
+from common.read_only import ReadOnly
 
 
 class NamedTimes:
@@ -176,7 +177,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin):
+class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
     """What was done, to read and to filter; nobody writes here. It may go back for years."""
 
     show_facets = admin.ShowFacets.NEVER
@@ -191,12 +192,3 @@ class AuditEntryAdmin(admin.ModelAdmin):
     @admin.display(description="When", ordering="at")
     def when(self, entry: AuditEntry) -> SafeString:
         return moment(entry.at)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from common.parameters import whole_number
 from products.changes import ChangeDocument, ChangeFilter, changes_of
 from products.models import Import
 from products.models.catalogue import EDITABLE
@@ -76,8 +77,8 @@ def _one_of(choices: tuple[str, ...], text: str | None) -> str:
 
 
 def _number(text: str | None) -> int | None:
-    plain = (text or "").removeprefix("-")
-    return int(text or "") if plain.isascii() and plain.isdigit() and len(plain) < 19 else None
+    number = whole_number((text or "").removeprefix("-"))
+    return -number if number and text and text.startswith("-") else number
 
 
 def _actions(import_: Import) -> list[tuple[str, int]]:

@@ -26,6 +26,7 @@ from django.utils.safestring import SafeString
 from common.counting import EstimatingPaginator, estimate
 from common.errors import InvalidInputError, ServiceError
 from common.moments import moment
+from common.parameters import whole_number
 from products import catalogue
 from products.admin.timeline import timeline
 from products.models import Import, Product
@@ -397,11 +398,6 @@ def actor(request: HttpRequest) -> User:
     if not request.user.is_authenticated:  # the admin lets nobody in who is not
         raise PermissionDenied
     return request.user
-
-
-def whole_number(text: str) -> int | None:
-    """What an address or a form names: an id, a version. None for what is none, or none that fits in 64 bits."""
-    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def is_across(request: HttpRequest) -> bool:

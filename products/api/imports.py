@@ -224,7 +224,12 @@ def upload_schema(**how: Any) -> Any:
         responses={200: ImportDocument(many=True), **problems()},
     ),
     create=upload_schema(summary="Import a file"),
-    retrieve=extend_schema(summary="Read an import", parameters=[ID], responses={200: ImportDetail, **problems(404)}),
+    retrieve=extend_schema(
+        summary="Read an import",
+        description="How far it is, what it came to, and in `same_as` the last import of the same file.",
+        parameters=[ID],
+        responses={200: ImportDetail, **problems(404)},
+    ),
 )
 @extend_schema(tags=["imports"])
 class ImportViewSet(IdempotentPosts, GenericViewSet):

@@ -92,6 +92,7 @@ class RejectsViewSet(GenericViewSet):
     @extend_schema(
         operation_id="imports_rejects_list",
         summary="List the rows that were not applied",
+        description="In the order of the file, with their cells as they were and all that is wrong with them.",
         parameters=[ID, OUTCOME],
         responses={200: ReportedRowDocument(many=True), **problems(404)},
     )
@@ -104,6 +105,7 @@ class RejectsViewSet(GenericViewSet):
     @extend_schema(
         operation_id="imports_rejects_summary",
         summary="Count the rows that were not applied by cause",
+        description="The most frequent cause first, each with the first lines that it is found in.",
         parameters=[ID, OUTCOME],
         responses={200: CausesDocument, **problems(404)},
     )

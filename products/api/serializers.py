@@ -159,7 +159,7 @@ class FormatDocument(serializers.Serializer):
 
 
 class ImportDocument(serializers.Serializer):
-    """All there is to know of an import: `products.progress.ImportDocument`, for the schema."""
+    """All there is to know of an import."""
 
     id = serializers.UUIDField(help_text="Names the import.")
     task_id = serializers.UUIDField(help_text="The same as `id`.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -122,6 +123,10 @@ def target_problem(target: str) -> str:
     return ""
 
 
+REPORT_COLUMNS = ("_line", "_error")
+"""What a file of rejected rows has before the columns of its own file: a line there, and what is wrong with its row."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which cell of a row belongs to which column."""
@@ -139,6 +144,21 @@ class Layout:
 def header_name(header: Sequence[str], position: int) -> str:
     """What a column is called: by its header or, where it has none, by its place."""
     return without_mark(header[position].strip()) or f"(column {position + 1})"
+
+
+def own_header(header: str) -> str:
+    """The header as the file has it for which this one was made: without a mark, and empty for a column that is
+    called by its place, as in a file of rejected rows."""
+    name = without_mark(header.strip())
+    return "" if _place.fullmatch(name) else name
+
+
+def is_of_report(header: str) -> bool:
+    """Whether this is a column that a file of rejected rows adds."""
+    return header.strip().casefold() in REPORT_COLUMNS
+
+
+_place = re.compile(r"\(column [0-9]+\)")
 
 
 def target_of(name: str, mapping: Mapping[str, str]) -> str:

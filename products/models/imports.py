@@ -123,7 +123,8 @@ class Import(models.Model):
     file_format = models.JSONField(default=dict, help_text="What the uploader said of the file: encoding and so on.")
     bulk = models.JSONField(default=dict, help_text="Of a change of many products: what to do, and to which.")
     undoes = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="undos")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    # Without an index of its own: `import_by_owner` begins with it.
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, db_index=False)
     request_id = models.CharField(
         max_length=64, blank=True, default=request_ids.current, db_default="", help_text="Who last asked for work."
     )
@@ -235,8 +236,14 @@ class ReportedRow(models.Model):
 
     # Without the constraint: for each row it would walk through all versions of the import's row, of which four a
     # second are written, and none is cleared away while the merge lasts. A million rows took a quarter of an hour.
+    # Without an index of its own, too: that of `reported_row_once` begins with it.
     source_import = models.ForeignKey(
-        Import, on_delete=models.CASCADE, db_column="import_id", related_name="reported_rows", db_constraint=False
+        Import,
+        on_delete=models.CASCADE,
+        db_column="import_id",
+        related_name="reported_rows",
+        db_constraint=False,
+        db_index=False,
     )
     line_number = models.BigIntegerField(help_text="As an editor shows it.")
     outcome = models.CharField(max_length=9, choices=Outcome)

@@ -262,6 +262,16 @@ def test_importing_an_export_changes_nothing(odd_catalogue: None, formulas: str,
     assert import_.ignored_columns == []
 
 
+def test_apostrophes_far_down_in_an_export_stay() -> None:
+    Product.objects.bulk_create(Product(sku=f"P{n}", name="Lamp", description="Brass") for n in range(150))
+    make("Q1", name="'90s lamp", description="The boys'")
+    make("Q2", name="'s-Hertogenbosch'", description="'x'")
+
+    import_ = imported(exported())
+
+    assert counts(import_) == Counts(read=152, unchanged=152)
+
+
 @pytest.mark.parametrize("formulas", ["safe", "raw"])
 def test_texts_come_into_an_empty_catalogue_as_they_were(odd_catalogue: None, formulas: str) -> None:
     Product.objects.filter(sku__startswith="OTHER").delete()

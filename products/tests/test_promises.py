@@ -683,7 +683,8 @@ def shown_changes(job: Job) -> Iterator[tuple[Any, ...]]:
 
 def old_and_new(change: Change) -> dict[str, dict[str, Any]]:
     before, after = change.before or {}, change.after or {}
-    names = change.changed_fields or FIELDS
+    # An undo may set back what has its old value already: that is a change of no field.
+    names = change.changed_fields if change.action == "updated" else FIELDS
     return {name: {"old": before.get(name), "new": after.get(name)} for name in names}
 
 

@@ -66,6 +66,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     @extend_schema(
         operation_id="webhooks_deliveries_retrieve",
         summary="Read a delivery",
+        description="With the body that is sent, and the latest attempts to send it.",
         parameters=[DELIVERY],
         responses={200: DeliveryDetail, **problems(404)},
     )
@@ -139,6 +140,7 @@ class AttemptViewSet(GenericViewSet):
     @extend_schema(
         operation_id="webhooks_attempts_retrieve",
         summary="Read an attempt",
+        description="The request, and what came of it.",
         parameters=[ATTEMPT],
         responses={200: AttemptDocument, **problems(404)},
     )

@@ -737,6 +737,40 @@ def test_a_product_that_somebody_creates_meanwhile_is_updated() -> None:
     assert ProductChange.objects.count() == 3
 
 
+def test_a_product_that_somebody_creates_meanwhile_is_not_new_any_more() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    with other_session() as other:
+        other.set_autocommit(False)
+        execute(other, "INSERT INTO products_product (sku, name) VALUES ('b', 'Theirs')")
+        import_ = received(csv("sku,name", "A,Ours", "B,Ours", "C,Ours"), mode="create", max_rejects="none")
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)
+            execute(other, "DELETE FROM products_product WHERE sku = 'A'")
+            other.commit()
+
+    assert counts(read(import_)) == Counts(read=3, created=2, rejected=1)
+    assert reported(import_) == [(3, "product_exists")]
+    assert names() == {"A": "Ours", "b": "Theirs", "C": "Ours"}
+
+
+@pytest.mark.parametrize(("mode", "row"), [("update", "B,Bench,Oak"), ("upsert", "B,,Oak")])
+def test_a_product_that_somebody_creates_while_the_merge_runs_is_not_passed_over(mode: str, row: str) -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    with other_session() as other:
+        other.set_autocommit(False)
+        execute(other, "SELECT FROM products_product FOR UPDATE")
+        import_ = received(csv("sku,name,description", "A,Lamp,Brass", row), mode=mode, max_rejects="none")
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)  # the merge, which does not see what is created from here on
+            products.create_product({"sku": "B", "name": "Bench"}, actor=None)
+            other.rollback()
+    assert (read(import_).phase, reported(import_)) == ("retrying", [])
+    Import.objects.update(retry_at=None)
+
+    assert counts(run(import_)) == Counts(read=2, updated=2)
+    assert catalogue()["B"] == ("Bench", "Oak", "active", 2)
+
+
 def test_a_product_that_somebody_holds_is_waited_for() -> None:
     imported(csv("sku,name", "A,Lamp"))
     with other_session() as other:

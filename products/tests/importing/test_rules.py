@@ -190,6 +190,15 @@ def test_the_sku_of_a_rejected_row_is_read_like_any_other(sku: str) -> None:
     assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
 
 
+def test_the_sku_of_a_rejected_row_is_found_in_a_row_that_stands_in_quotation_marks_as_a_whole() -> None:
+    imported(csv(HEADER, "A,Lamp,,active", "B,Chair,,active"))
+
+    import_ = synced(csv(HEADER, "A,Lamp,,active", '"B,""Chair, oak"",,sold"'), max_rejects="none")
+
+    assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
+    assert import_.reported_rows.get().cells == ["B", "Chair, oak", "", "sold"]
+
+
 def test_more_than_the_limit_is_not_deactivated_unless_that_is_said() -> None:
     imported(csv(HEADER, *(f"P-{n},Lamp,," for n in range(10))))
     before = catalogue()
