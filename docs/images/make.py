@@ -80,7 +80,7 @@ def take_all(page: Page, url: str, folder: Path) -> None:
     page.goto(f"{url}/imports/new/")
     page.get_by_label("File", exact=True).set_input_files(folder / "new-names.csv")
     page.get_by_role("button", name="Keep the others as attributes").click()
-    page.get_by_label("Look first").set_checked(True)
+    page.get_by_label("Check first").set_checked(True)
     page.locator("[data-preview]").evaluate("part => part.scrollIntoView()")
     shoot(page, "upload-page")
     page.get_by_role("button", name="Upload and check").click()
