@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from axes.attempts import get_cool_off_threshold
@@ -39,9 +39,13 @@ class Locks(AxesDatabaseHandler):
 
 def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
     """A page with 429 and Retry-After (RFC 6585, section 4): the same whether the name exists or not."""
-    until = _ends_at(request)
-    seconds = max(1, math.ceil((until - timezone.now()).total_seconds()))
-    context = {"minutes": math.ceil(seconds / 60), "until": until, "next": request.POST.get("next", "")}
+    ends = _ends_at(request)
+    seconds = max(1, math.ceil((ends - timezone.now()).total_seconds()))
+    context = {
+        "minutes": math.ceil(seconds / 60),
+        "until": ends.replace(second=0, microsecond=0) + timedelta(minutes=1),  # pages show whole minutes
+        "next": request.POST.get("next", ""),
+    }
     response = render(request, "accounts/locked_out.html", context, status=429)
     response["Retry-After"] = str(seconds)
     return response

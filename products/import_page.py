@@ -294,15 +294,19 @@ def figures(import_: Import) -> list[Figure]:
 
 
 def sum_of(import_: Import) -> str:
-    """The counts as a sum that is seen to add up."""
+    """The counts as a sum that is seen to add up, in the words that the counts have above it."""
     parts = {name: getattr(import_, name) for name in SUMMANDS}
     if import_.kind == Import.Kind.FILE:
         parts.pop("rows_deleted")
+        called = {name: words[_is_planned(import_)] for name, words in SUMMANDS.items()}
+        whole = "rows read"
     else:
         parts = {name: number for name, number in parts.items() if number}
-    planned = _is_planned(import_)
-    words = " + ".join(f"{grouped(number)} {SUMMANDS[name][planned]}" for name, number in parts.items())
-    return f"{grouped(import_.rows_read)} rows read = {words or '0'}"
+        called = {name: words[0] for name, words in SUMMANDS.items()}
+        called |= {name: words[0].lower() for name, words in LABELS[Import.Kind(import_.kind)].items()}
+        whole = called["rows_read"]
+    words = " + ".join(f"{grouped(number)} {called[name]}" for name, number in parts.items())
+    return f"{grouped(import_.rows_read)} {whole} = {words or '0'}"
 
 
 @dataclass(frozen=True)
