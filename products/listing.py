@@ -30,8 +30,8 @@ BEFORE_SKU = "sku "
 
 def document_with_sku(sku: str) -> dict[str, Any] | None:
     """The product with this sku, and its `id`; None if there is none."""
-    for row in _ONE.rows(as_sought(sku)):
-        return _document(("id", *FIELDS), row)
+    for document in _documents(("id", *FIELDS), _ONE.rows(as_sought(sku))):
+        return document
     return None
 
 
@@ -54,7 +54,7 @@ class Listing:
             rows = list(page_query(self.selection.products(), *shape, *keys))
         if before is not None:
             rows.reverse()
-        documents = [_document(("key", *self.fields), row) for row in rows]
+        documents = _documents(("key", *self.fields), rows)
         if self.order.endswith("sku"):
             for document in documents:
                 document["key"] = BEFORE_SKU + document["key"]
@@ -116,11 +116,12 @@ def _as_text(field: str) -> Any:
     return Cast(field, TextField()) if field == "attributes" else F(field)
 
 
-def _document(names: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
-    document = dict(zip(names, row, strict=True))
-    if "attributes" in document:
-        document["attributes"] = JsonText(document["attributes"])
-    return document
+def _documents(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    documents = [dict(zip(names, row, strict=True)) for row in rows]
+    if "attributes" in names:
+        for document in documents:
+            document["attributes"] = JsonText(document["attributes"])
+    return documents
 
 
 _ONE = Statement(lambda sku: with_sku(sku).order_by().values_list("id", *map(_as_text, FIELDS)), "sku")
