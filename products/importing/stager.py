@@ -22,6 +22,7 @@ from products.models import Import
 FIRST_CHUNK = 10_000
 """Rows of the first chunk: small, so that merging starts while most of the file is still unread."""
 _TYPES = ("int8", "text", "text", "text", "text", "text", "text")
+"""Of the columns of copy_staging.sql, as they are sent."""
 _JSONB = "\1"
 """What jsonb begins with in the binary format, its version; the rest of it is text."""
 
