@@ -20,7 +20,7 @@ from accounts.models import Scope
 from products import progress
 from products.change_pages import changes_context
 from products.importing import report, twins
-from products.importing.options import MaxRejects
+from products.importing.options import Limit
 from products.models import Import, Product, ReportedRow
 from products.row_pages import reports_of
 from products.selection import Selection
@@ -334,7 +334,7 @@ class Decision:
             )
             if number
         ]
-        limit = MaxRejects.parse(import_.max_deactivated)
+        limit = Limit.parse(import_.max_deactivated)
         gone = import_.products_deactivated
         active = Product.objects.filter(status=Product.Status.ACTIVE).count() if gone else 0
         return cls(
@@ -407,15 +407,13 @@ def _options(import_: Import) -> list[tuple[str, str]]:
     found = [
         ("What it may do", import_.get_mode_display()),
         ("Bad rows", import_.get_on_error_display()),
-        ("Rejects allowed", MaxRejects.parse(import_.max_rejects).words("rows") or "No limit"),
+        ("Rejects allowed", Limit.parse(import_.max_rejects).words("rows") or "No limit"),
         ("A sku that is there twice", import_.get_duplicates_display()),
         ("Empty cells", import_.get_empty_cells_display()),
         ("Checked first", "Yes" if import_.check_first else "No"),
     ]
     if import_.mode == Import.Mode.SYNC:
-        found.append(
-            ("May deactivate", MaxRejects.parse(import_.max_deactivated).words("active products") or "No limit")
-        )
+        found.append(("May deactivate", Limit.parse(import_.max_deactivated).words("active products") or "No limit"))
     return found
 
 

@@ -83,10 +83,18 @@ STATUS = Column(
 
 COLUMNS = (SKU, NAME, DESCRIPTION, STATUS)
 
+UNSEEN = r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Characters that nobody sees, as within the brackets of a regular expression: soft hyphens, spaces and joiners of no
+width, marks of direction and of byte order. They come with what is copied from web pages, or from file to file. Two
+skus that differ in them look the same."""
+
+
+_unseen = re.compile(f"[{UNSEEN}]")
+
 
 def fold(header: str) -> str:
-    """The header without what people vary in it: `Product-SKU ` and `product_sku` are one."""
-    return "".join(header.casefold().replace("-", " ").replace("_", " ").split())
+    """The header without what people vary in it, or don't see: `Product-SKU ` and `product_sku` are one."""
+    return "".join(_unseen.sub("", header).casefold().replace("-", " ").replace("_", " ").split())
 
 
 _BY_HEADER = {fold(header): column for column in COLUMNS for header in column.headers}

@@ -374,13 +374,15 @@ def test_bad_rows_are_rejected_and_the_rest_is_applied() -> None:
         "name_too_long": f"A,{'x' * 256},,",
         "description_too_long": f"A,Lamp,{'x' * 100_001},",
         "control_character": "A,La\x07mp,,",
+        "header_repeated": "sku,name,description,status",
+        "invisible_character": "A\u200b,Lamp,,",
         "unknown_status": "A,Lamp,,sold",
         "name_missing": "A,,,",
     }
 
     import_ = imported(csv("sku,name,description,status", "G-1,Good,,", *rows.values(), "G-2,Good,,"))
 
-    assert counts(import_) == Counts(read=11, created=2, rejected=9)
+    assert counts(import_) == Counts(read=13, created=2, rejected=11)
     assert set(names()) == {"G-1", "G-2"}
     assert reported(import_) == [(line, code) for line, code in enumerate(rows, start=3)]
     elsewhere = {"product_exists", "product_unknown", "duplicate_sku", "attribute_too_long"}
