@@ -188,6 +188,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "LOGIN_FAILURE_LIMIT", "int", "10", "Bad passwords for one name from one address before a lock.", minimum=1
     ),
+    Setting(
+        "LOGIN_ADDRESS_LIMIT",
+        "int",
+        "100",
+        "Bad passwords for all names from one address, which many people may share, before a lock for all of them. "
+        "0: no limit.",
+        minimum=0,
+    ),
     Setting("LOGIN_LOCK_MINUTES", "int", "15", "How long such a lock lasts.", minimum=1),
     Setting("REQUIRE_SECOND_FACTOR_FOR_STAFF", "bool", "false", "Staff see the admin only with a second factor."),
     Setting(

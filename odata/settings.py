@@ -172,11 +172,14 @@ AUTH_PASSWORD_VALIDATORS = [
 # since they are counted in PostgreSQL. Names nobody has are counted too, so that a lock tells nothing.
 AXES_FAILURE_LIMIT = ENV["LOGIN_FAILURE_LIMIT"]
 AXES_COOLOFF_TIME = timedelta(minutes=ENV["LOGIN_LOCK_MINUTES"])
+AXES_HANDLER = "accounts.lockout.Locks"
+LOGIN_ADDRESS_LIMIT = ENV["LOGIN_ADDRESS_LIMIT"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "accounts.lockout.locked_out"
 AXES_CLIENT_IP_CALLABLE = "common.client_ip.neighbourhood"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]  # of forms, which it keeps; passwords are by themselves
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else who goes on trying keeps others of their address out
 AXES_DISABLE_ACCESS_LOG = True  # accounts.audit keeps it
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
@@ -424,7 +427,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ProductStatus": ["active", "inactive"],
         "ProductChangeAction": "products.models.ProductChange.Action",
-        "ChangeAction": "products.api.changes.Action",
+        "ChangeAction": "products.changes.Action",
         "ChangedField": "products.api.changes.Field",
         "BulkAction": ["upsert", "delete"],
         "BulkStatus": "products.writes.Status",

@@ -55,7 +55,9 @@ urlpatterns = [
     *with_or_without_slash("products/csv", OriginalImportViewSet, {"post": "create"}),
     *with_or_without_slash("products/all", OriginalProductViewSet, {"get": "list_all"}),
     *with_or_without_slash("products/new", OriginalProductViewSet, {"post": "create"}),
-    *with_or_without_slash(
-        "products/id/<path:sku>", OriginalProductViewSet, {"get": "retrieve", "put": "update", "delete": "destroy"}
+    # With or without a slash as well, but it may be the sku's own: the view looks.
+    path(
+        "products/id/<path:sku>",
+        OriginalProductViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}),
     ),
 ]

@@ -111,6 +111,16 @@ class ProductChangeForm(ProductForm):
         if self.instance.pk:
             self.fields["seen"].initial = self.instance.version
 
+    def clean_sku(self) -> str:
+        """Upper and lower case count as the same: of a new product only, since it can't be changed."""
+        sku: str = self.cleaned_data["sku"]
+        taken = catalogue.with_sku(sku).first()
+        if taken is not None and taken.pk != self.instance.pk:
+            link = reverse("admin:products_product_change", args=[taken.pk])
+            words = format_html('There is already a product with this sku: <a href="{}">{}</a>.', link, taken.sku)
+            raise forms.ValidationError(words, code="sku_taken")
+        return sku
+
     def clean_attributes(self) -> Any:
         attributes = self.cleaned_data["attributes"]
         if attributes is None:

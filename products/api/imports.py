@@ -60,7 +60,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
         "type": "string",
         "pattern": f"^{LIMIT}?$",
         "default": "100,10%",
-        "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
+        "description": "More bad rows stop it: `100`, a share (`10%`), both (`100,10%`: more than either) or `none`.",
     },
     "duplicates": {
         "type": "string",

@@ -10,6 +10,7 @@ from accounts.models import Scope
 from common.errors import InvalidInputError
 from common.openapi import problems
 from common.parameters import whole_number
+from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
 from products.api.products import NOT_MODIFIED, SKU, ProductViewSet
@@ -90,6 +91,23 @@ class OriginalProductViewSet(ProductViewSet):
         skip = _number(request, "skip", 0)
         limit = _number(request, "limit", LIMIT, MOST)
         return Response(list(Product.objects.order_by("id").values(*FIELDS)[skip : skip + limit]))
+
+    def retrieve(self, request: Request, sku: str) -> Response:
+        return super().retrieve(request, _meant(sku))
+
+    def update(self, request: Request, sku: str) -> Response:
+        return super().update(request, _meant(sku))
+
+    def destroy(self, request: Request, sku: str) -> Response:
+        return super().destroy(request, _meant(sku))
+
+
+def _meant(sku: str) -> str:
+    """The sku without the slash that the address may end in, unless that is the sku's own, of a product that is there
+    or was: to delete such a one twice must not delete another."""
+    if not sku.endswith("/") or catalogue.with_sku(sku).exists() or catalogue.deleted_with_sku(sku).exists():
+        return sku
+    return sku[:-1]
 
 
 def _number(request: Request, name: str, default: int, most: int = FARTHEST) -> int:

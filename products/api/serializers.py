@@ -255,7 +255,7 @@ class ImportDetail(ImportDocument):
 
 @extend_schema_field({"type": "string", "pattern": f"^{LIMIT}$"})
 class LimitField(Text):
-    """Text; `MaxRejects.parse` reads it."""
+    """Text; `Limit.parse` reads it."""
 
 
 @example("Another limit", {"max_deactivated": "25%"})

@@ -24,7 +24,7 @@ from common.stopping import stopping
 from products.importing.errors import FileError
 from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held, lease_time
 from products.importing.lines import READ_AHEAD
-from products.importing.options import MaxRejects
+from products.importing.options import Limit
 from products.importing.report import repaired_in_vain
 from products.importing.rows import RowError
 from products.models import Import, ReportedRow
@@ -121,7 +121,7 @@ class Reporter:
         self.merging = RowLog(import_)
         """For the merger's thread."""
         self._import = import_
-        self._max_rejects = MaxRejects.parse(import_.max_rejects)
+        self._max_rejects = Limit.parse(import_.max_rejects)
         self._rows_read = self._bytes_read = 0
         self._rows_expected = 0
         self._deleted = 0

@@ -15,7 +15,7 @@ from products.importing import validator
 from products.importing.columns import UNSEEN
 from products.importing.errors import FileError
 from products.importing.formulas import MARK_OF_CELL
-from products.importing.options import MaxRejects
+from products.importing.options import Limit
 from products.importing.reporter import Reporter
 from products.importing.stager import Chunk, changes_table, staging_table
 from products.importing.statements import statement, streamed
@@ -112,7 +112,7 @@ class Settler:
 
     def check_missing(self) -> None:
         """Raise FileError if more products would be deactivated than may be."""
-        limit = MaxRejects.parse(self.import_.max_deactivated)
+        limit = Limit.parse(self.import_.max_deactivated)
         deactivated, active = self.reporter.products_deactivated, self.reporter.products_active
         if limit.exceeded(deactivated, active):
             raise FileError(

@@ -270,6 +270,17 @@ def test_attributes_that_are_no_names_with_values_are_refused(editor: User, wron
     assert product.attributes == {}
 
 
+def test_a_sku_that_is_taken_is_said_beside_it_with_the_way_to_its_product(editor: User) -> None:
+    product = make_product("LAMP-1")
+    form = {"sku": "lamp-1", "name": "Another", "description": "", "status": "active", "attributes": "{}"}
+
+    text = signed_in(editor).post(f"{PRODUCTS}add/", form).content.decode()
+
+    assert f'There is already a product with this sku: <a href="{PRODUCTS}{product.pk}/change/">LAMP-1</a>.' in text
+    assert "onstraint" not in text
+    assert Product.objects.count() == 1
+
+
 def test_those_who_may_only_look_see_a_product_with_its_history_and_no_field(reader: User) -> None:
     product = make_product(attributes={"colour": "red"})
 
