@@ -30,7 +30,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/odata /srv/odata
 
 WORKDIR /srv/odata
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ODATA_HOME=/var/lib/odata
+# HOST: of the container's own network, into which nothing leads but the ports that it is run with.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ODATA_HOME=/var/lib/odata HOST=0.0.0.0
 USER odata
 EXPOSE 8000 8001
 CMD ["python", "manage.py", "up"]

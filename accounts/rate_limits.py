@@ -127,7 +127,7 @@ class Valkey:
         while True:
             connection, rested = self._connection()
             try:
-                connection.send_packed_command([commands(key)])
+                connection.send_packed_command(commands(key))
                 number, _, left = connection.read_response(), connection.read_response(), connection.read_response()
             except BaseException as error:
                 connection.disconnect()
@@ -147,14 +147,13 @@ class Valkey:
 
 
 @lru_cache(maxsize=1000)
-def commands(key: str) -> bytes:
+def commands(key: str) -> list[bytes]:
     """Count one more, begin the window if there is none, and say how much is left of it: as they go over the line."""
-    lines = [["INCR", key], ["PEXPIRE", key, str(WINDOW * 1000), "NX"], ["PTTL", key]]
-    return "".join(f"*{len(line)}\r\n" + "".join(map(_word, line)) for line in lines).encode("ascii")
-
-
-def _word(text: str) -> str:
-    return f"${len(text)}\r\n{text}\r\n"
+    window = str(WINDOW * 1000)
+    packed: list[bytes] = redis.Connection().pack_commands(
+        [("INCR", key), ("PEXPIRE", key, window, "NX"), ("PTTL", key)]
+    )
+    return packed
 
 
 @cache

@@ -4,7 +4,8 @@ The web server has more threads (WEB_THREADS) than there are places to work in, 
 for one, and those who ask how it is. Requests and files have places of their own (WEB_MAX_IN_FLIGHT each): files come
 in and go out as slowly as the client's line is, and must not keep all others waiting. So do small bodies, such as JSON
 and forms, which are read, in places of their own too, before their request begins: whoever sends one byte of a form and
-then nothing keeps others from writing at worst, and nobody from reading.
+then nothing keeps others from writing at worst, and nobody from reading. No address has more than a quarter of these
+places: it takes several to do even that.
 
 So do logins, LOGINS of them: to check a password takes 100 MB and much of a processor, on purpose, and whoever asks for
 it is a stranger. A flood of them keeps others from logging in, and nobody else from anything.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
@@ -29,6 +30,7 @@ from django.conf import settings
 from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
 
+from common.client_ip import neighbourhood
 from common.errors import UnavailableError
 from common.explain import SERVER_ERROR, explain
 from common.problems import problem_response
@@ -53,12 +55,14 @@ FORM = "multipart/form-data"
 class Places:
     """So many at a time; all others stand in line, and are served as they came.
 
+    With `share`, nobody has more than that; who comes after them is served all the same.
+
     With `at_once`, no more than that begin in one round. A new round begins where a whole STALL has passed with others
     in line and no place given back; who is left of earlier rounds counts towards `most` alone.
     """
 
-    def __init__(self, most: int, at_once: int | None = None) -> None:
-        self._most, self._at_once = most, at_once or most
+    def __init__(self, most: int, at_once: int | None = None, share: int | None = None) -> None:
+        self._most, self._at_once, self._share = most, at_once or most, share or most
         self._lock = threading.Lock()
         self._line: deque[Turn] = deque()
         self._stuck = False
@@ -69,20 +73,21 @@ class Places:
         """Places taken in earlier ones and not given back yet."""
         self._moved = 0
         """How many have been given back in all."""
+        self._of: Counter[str] = Counter()
+        """Who has how many."""
         self._watched = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def take(self, patience: float) -> int:
+    def take(self, patience: float, who: str = "") -> int:
         """A place, to be given back, after `patience` seconds at most. 0 if there is none."""
         with self._lock:
-            if self._has_room():
-                self._quick += 1
+            if self._has_room(who):
                 self._stuck = False
-                return self._round
+                return self._hand_out(who)
             if self._stuck:
                 return 0
             self._watch()
-            turn = Turn()
+            turn = Turn(who)
             self._line.append(turn)
         if turn.came.acquire(timeout=patience):
             return turn.place
@@ -93,22 +98,33 @@ class Places:
             self._stuck = True
             return 0
 
-    def give_back(self, place: int) -> None:
+    def give_back(self, place: int, who: str = "") -> None:
         with self._lock:
             self._moved += 1
+            self._of[who] -= 1
+            if not self._of[who]:
+                del self._of[who]
             if place == self._round:
                 self._quick -= 1
             else:
                 self._slow -= 1
             self._serve()
 
-    def _has_room(self) -> bool:
+    def _is_free(self) -> bool:
         return self._quick < self._at_once and self._quick + self._slow < self._most
 
+    def _has_room(self, who: str) -> bool:
+        return self._is_free() and self._of[who] < self._share
+
+    def _hand_out(self, who: str) -> int:
+        self._quick += 1
+        self._of[who] += 1
+        return self._round
+
     def _serve(self) -> None:
-        while self._line and self._has_room():
-            self._quick += 1
-            self._line.popleft().comes(self._round)
+        while self._is_free() and (turn := next((each for each in self._line if self._has_room(each.who)), None)):
+            self._line.remove(turn)
+            turn.comes(self._hand_out(turn.who))
 
     def _watch(self) -> None:
         """See to it that the line moves on where those at work do not."""
@@ -139,7 +155,8 @@ class Places:
 class Turn:
     """Of one who stands in line."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str) -> None:
+        self.who = who
         self.place = 0
         self.came = threading.Lock()
         self.came.acquire()
@@ -156,7 +173,8 @@ class InFlightMiddleware:
         self.get_response = get_response
         # Never all of the threads, even if each place is taken: the others are for those who wait.
         most = max(1, min(settings.WEB_MAX_IN_FLIGHT, settings.WEB_THREADS // 4))
-        self.requests, self.files, self.bodies = Places(most, min(AT_ONCE, most)), Places(most), Places(most)
+        self.requests, self.files = Places(most, min(AT_ONCE, most)), Places(most)
+        self.bodies = Places(most, share=max(1, most // 4))
         self.logins = Places(min(LOGINS, most))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -167,20 +185,21 @@ class InFlightMiddleware:
         if not 0 < _length(request) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             # A form with a file; or nothing to read, or to be refused before it is.
             return self._answer(request, self.files if request.content_type == FORM else self.requests)
-        place = self.bodies.take(PATIENCE)
+        address = neighbourhood(request) or ""
+        place = self.bodies.take(PATIENCE, address)
         if not place:
             return _refuse(request, of_files=False)
         try:
             if len(request.body) < _length(request):  # read at one go: nobody has come to where it breaks off
                 raise UnreadablePostError("The body ended before its Content-Length.")
         except BaseException as error:
-            self.bodies.give_back(place)
+            self.bodies.give_back(place, address)
             if isinstance(error, UnreadablePostError):
                 return problem_response(request, explain(error) or SERVER_ERROR)
             raise
         # With its place, until the request has one: no more bodies than there are places lie in memory.
         places = self.logins if request.path in PASSWORDS else self.requests
-        return self._answer(request, places, then=partial(self.bodies.give_back, place))
+        return self._answer(request, places, then=partial(self.bodies.give_back, place, address))
 
     def _answer(
         self, request: HttpRequest, places: Places, then: Callable[[], None] = lambda: None

@@ -16,6 +16,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from common.errors import InvalidInputError
+from common.parameters import whole_number
 
 
 class KeysetPages(CursorPagination):
@@ -63,11 +64,12 @@ class KeysetPages(CursorPagination):
         raw = request.query_params.get(self.page_size_query_param)
         if raw is None:
             return self.page_size
-        if not (raw.isascii() and raw.isdigit() and len(raw) < 10 and 1 <= int(raw) <= self.max_page_size):
+        size = whole_number(raw, self.max_page_size)
+        if not size:
             raise InvalidInputError(
                 f"`page_size` must be a whole number from 1 to {self.max_page_size}.", code="invalid_page_size"
             )
-        return int(raw)
+        return size
 
 
 def foreign_cursor() -> InvalidInputError:

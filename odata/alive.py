@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -30,11 +31,13 @@ ENDS = "odata:task-ends"
 
 
 class Process(NamedTuple):
-    """One that has given a sign lately. `role` is its ODATA_PROCESS; `started_at` is Unix time."""
+    """One that has given a sign lately. `role` is its ODATA_PROCESS; times are Unix time."""
 
     role: str
     host: str
     started_at: float
+    seen_at: float = math.inf
+    """When it gave the sign. One of an earlier version does not say."""
 
 
 class Ends(NamedTuple):
@@ -53,8 +56,8 @@ def keep_saying_so(role: str) -> None:
 def _say(role: str, started_at: float) -> None:
     host = socket.gethostname()
     key = f"{PROCESSES}{role}:{host}:{os.getpid()}"
-    text = json.dumps({"role": role, "host": host, "started_at": started_at})
     while True:
+        text = json.dumps({"role": role, "host": host, "started_at": started_at, "seen_at": time.time()})
         try:
             with valkey() as client:
                 client.set(key, text, ex=FORGOTTEN)
@@ -68,6 +71,12 @@ def processes() -> list[Process]:
     with valkey() as client:
         texts = [client.get(key) for key in client.scan_iter(f"{PROCESSES}*")]
     return sorted(Process(**json.loads(text)) for text in texts if text)
+
+
+def side_by_side(those: list[Process]) -> list[Process]:
+    """Without the ones that have given no sign since the newest was started: it came in their place."""
+    newest = max((process.started_at for process in those), default=0)
+    return [process for process in those if process.seen_at >= newest]
 
 
 def note_end(task: str, *, error: str = "") -> None:

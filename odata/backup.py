@@ -30,6 +30,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from common.file_store import listed
@@ -46,7 +47,10 @@ FORMAT = 1
 """Of the file. A newer one is refused."""
 MANIFEST, DATABASE, FILES, CHECKSUMS = "manifest.json", "database.dump", "files/", "checksums.json"
 PIECE = 1024 * 1024
-LIBPQ = ("host", "port", "user", "dbname", "connect_timeout")
+LIBPQ = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+OURS = {"password", "options", "application_name", "client_encoding"}
+"""Parameters of libpq that its programs do not get on their command line: a secret that everybody could read there, and
+what a session of ours is set to."""
 
 
 class BackupError(Exception):
@@ -74,7 +78,6 @@ def write(target: Path) -> dict[str, Any]:
         "migrations": migrations,
         "secret_key": False,
     }
-    sums: dict[str, str] = {}
     # A name of its own: another backup to the same file may be under way. Only the owner can open it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.unfinished-")
     draft = Path(name)
@@ -86,24 +89,33 @@ def write(target: Path) -> dict[str, Any]:
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=".dump-") as dump,
         ):
             _dump(dump.name)
-            _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
-            with Path(dump.name).open("rb") as stream:
-                _add(tar, DATABASE, stream, sums)
-            for name in _stored():
-                try:
-                    file = default_storage.open(name)
-                except FileNotFoundError:
-                    continue  # removed meanwhile: its import was over
-                with file:
-                    _add(tar, FILES + name, file, sums)
-            _add(tar, CHECKSUMS, io.BytesIO(json.dumps(sums).encode()), {})
+            files = _fill(tar, manifest, Path(dump.name))
             tar.close()
             out.flush()
             os.fsync(out.fileno())
         draft.rename(target)
     finally:
         draft.unlink(missing_ok=True)
-    return manifest | {"files": len(sums) - 2, "bytes": target.stat().st_size}
+    return manifest | {"files": files, "bytes": target.stat().st_size}
+
+
+def _fill(tar: tarfile.TarFile, manifest: dict[str, Any], dump: Path) -> int:
+    """Put everything into the tar, in its order; returns how many files of the store that were."""
+    sums: dict[str, str] = {}
+    _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
+    with dump.open("rb") as stream:
+        _add(tar, DATABASE, stream, sums)
+    files = 0
+    for name in _stored():
+        try:
+            file = default_storage.open(name)
+        except FileNotFoundError:
+            continue  # removed meanwhile: its import was over
+        with file:
+            _add(tar, FILES + name, file, sums)
+        files += 1
+    _add(tar, CHECKSUMS, io.BytesIO(json.dumps(sums).encode()), {})
+    return files
 
 
 def _add(tar: tarfile.TarFile, name: str, stream: Any, sums: dict[str, str]) -> None:
@@ -273,9 +285,7 @@ def _restore_database(dump: IO[bytes]) -> None:
         with contextlib.suppress(BrokenPipeError):
             psql.communicate(WHOLE if whole else None)
         if restore.returncode or psql.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise BackupError(f"The database could not be restored, and is as it was: {lines[0]}")
+            raise BackupError(f"The database could not be restored, and is as it was: {_first_words(said)}")
 
 
 def _pump(source: Any, target: Any, *, close: bool = True) -> bool:
@@ -329,7 +339,7 @@ def _start(name: str, *arguments: str, said: IO[bytes], connects: bool = True) -
     command, env = [_program(name), *arguments], dict(os.environ)
     if connects:
         params = connection.get_connection_params()
-        kept = {key: value for key, value in params.items() if key in LIBPQ or key.startswith("ssl")}
+        kept = {key: value for key, value in params.items() if key in LIBPQ - OURS}
         env |= {"PGPASSWORD": str(params["password"])} if params.get("password") else {}
         command.append(f"--dbname={make_conninfo(**kept, application_name='odata-backup')}")
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
@@ -342,6 +352,10 @@ def _dump(target: str) -> None:
         )  # fmt: skip
         dump.communicate()
         if dump.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise BackupError(f"The database could not be dumped: {lines[0]}")
+            raise BackupError(f"The database could not be dumped: {_first_words(said)}")
+
+
+def _first_words(said: IO[bytes]) -> str:
+    """The first line that a program said, which has the reason."""
+    said.seek(0)
+    return (said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[0]

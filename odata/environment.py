@@ -171,7 +171,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("S3_SECRET_ACCESS_KEY", "str", "", "The secret that belongs to it.", secret=True),
     Setting("CELERY_BROKER_URL", "str", "", "The queue, where it is not REDIS_URL.", secret=True),
-    Setting("CELERY_RESULT_BACKEND", "str", "django-db", "Where the results of tasks are kept."),
+    Setting(
+        "CELERY_RESULT_BACKEND",
+        "str",
+        "django-db",
+        "Where the tasks of the clean-up keep what they came to: the admin shows what is in the database.",
+    ),
     Setting(
         "API_RATE_LIMIT",
         "int",
@@ -182,6 +187,14 @@ SETTINGS: tuple[Setting, ...] = (
     # people
     Setting(
         "LOGIN_FAILURE_LIMIT", "int", "10", "Bad passwords for one name from one address before a lock.", minimum=1
+    ),
+    Setting(
+        "LOGIN_ADDRESS_LIMIT",
+        "int",
+        "100",
+        "Bad passwords for all names from one address, which many people may share, before a lock for all of them. "
+        "0: no limit.",
+        minimum=0,
     ),
     Setting("LOGIN_LOCK_MINUTES", "int", "15", "How long such a lock lasts.", minimum=1),
     Setting("REQUIRE_SECOND_FACTOR_FOR_STAFF", "bool", "false", "Staff see the admin only with a second factor."),

@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 import redis
 import structlog
 from django.conf import settings
-from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -33,6 +32,8 @@ from common.explain import Problem
 from common.middleware import forget_unknown_user
 from common.problems import problem_response
 from common.stopping import stopping
+from odata.postgresql.answering import DEADLINE as DATABASE_DEADLINE
+from odata.postgresql.answering import own_connection as own_connection
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,6 @@ OK, DEGRADED, FAILED = "ok", "degraded", "failed"
 HEARTBEAT_KEY = "odata:worker-heartbeat"
 HEARTBEAT_OLD = 35
 """Seconds: three beats of the schedule, and a little."""
-DATABASE_DEADLINE = 2
-"""Seconds; libpq knows no shorter limit for a connection that is worth having."""
 VALKEY_DEADLINE = 1
 DISK_LOW = 1_000_000_000
 """Bytes: below, a product file of the size that is promised no longer fits beside its rows."""
@@ -84,20 +83,6 @@ def applied_migrations() -> set[tuple[str, str]]:
     """
     with own_connection() as database:
         return set(database.execute("SELECT app, name FROM django_migrations").fetchall())
-
-
-def own_connection() -> psycopg.Connection[tuple[Any, ...]]:
-    """A connection for one look: all those of the pool may be busy, or waiting for a server that is gone, for
-    longer than a health check can. Raises psycopg.Error.
-    """
-    params: dict[str, Any] = connection.get_connection_params()
-    params |= {"connect_timeout": DATABASE_DEADLINE}
-    for ours in ("context", "cursor_factory", "prepare_threshold"):
-        params.pop(ours, None)
-    database = psycopg.connect(**params)
-    # Not as a parameter of the connection, which a pooler refuses; it lasts as long as the transaction of the look.
-    database.execute(f"SET LOCAL statement_timeout = '{DATABASE_DEADLINE}s'")
-    return database
 
 
 @cache

@@ -20,6 +20,7 @@ from odata.embedded.places import Places
 from odata.environment import SETTINGS
 from odata.logs import logging_config
 from odata.observability import problems as observability_problems
+from odata.postgresql.answering import WatchfulConnection
 from odata.secret_key import is_fernet_key, read_or_make_secret_key, read_or_make_webhook_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -171,11 +172,14 @@ AUTH_PASSWORD_VALIDATORS = [
 # since they are counted in PostgreSQL. Names nobody has are counted too, so that a lock tells nothing.
 AXES_FAILURE_LIMIT = ENV["LOGIN_FAILURE_LIMIT"]
 AXES_COOLOFF_TIME = timedelta(minutes=ENV["LOGIN_LOCK_MINUTES"])
+AXES_HANDLER = "accounts.lockout.Locks"
+LOGIN_ADDRESS_LIMIT = ENV["LOGIN_ADDRESS_LIMIT"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "accounts.lockout.locked_out"
 AXES_CLIENT_IP_CALLABLE = "common.client_ip.neighbourhood"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]  # of forms, which it keeps; passwords are by themselves
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else who goes on trying keeps others of their address out
 AXES_DISABLE_ACCESS_LOG = True  # accounts.audit keeps it
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
@@ -226,6 +230,11 @@ def session_options(**settings: str) -> str:
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
+LOST_NETWORK = {"tcp_user_timeout": 15_000, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+"""libpq's: a server whose network lost it is given up after 15 s, while an import's lease lasts, and not after the two
+hours that TCP takes by itself. What the URL says goes before."""
+
+
 def database() -> dict[str, Any]:
     """The one database. Requests share a pool; workers have none, since Celery closes a pool at
     every task boundary, and a pool must not be carried over a fork."""
@@ -251,7 +260,7 @@ def database() -> dict[str, Any]:
         "lock_timeout": "5s",
     }
     options = config.setdefault("OPTIONS", {})
-    options |= {"connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
+    options |= {**LOST_NETWORK, **options, "connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
     if PROCESS in ("web", "live"):
         guards["statement_timeout"] = f"{ENV['WEB_STATEMENT_TIMEOUT']}s"
         least = ENV["DATABASE_POOL_SIZE"] if PROCESS == "web" else 1
@@ -259,6 +268,10 @@ def database() -> dict[str, Any]:
             "min_size": least,
             "max_size": least + ENV["DATABASE_POOL_OVERFLOW"],
             "timeout": ENV["DATABASE_POOL_TIMEOUT"],
+            # Longer than anybody waits for one, the pool need not try: its pauses grow, and it would not see for as
+            # long again that the server is back.
+            "reconnect_timeout": ENV["DATABASE_POOL_TIMEOUT"],
+            "connection_class": WatchfulConnection,
         }
     if not pooled:  # there it is the pooler that gives them to its sessions: see deploy/pgbouncer.ini
         options["options"] = session_options(**guards)
@@ -273,7 +286,8 @@ def replica() -> dict[str, Any]:
     config = database_config(ENV["DATABASE_REPLICA_URL"], "DATABASE_REPLICA_URL")
     options = config.setdefault("OPTIONS", {})
     guards = {"client_connection_check_interval": "5s", "lock_timeout": "5s", "default_transaction_read_only": "on"}
-    options |= {"connect_timeout": 3, "application_name": f"odata-{PROCESS}", "options": session_options(**guards)}
+    options |= {**LOST_NETWORK, **options, "connect_timeout": 3, "application_name": f"odata-{PROCESS}"}
+    options["options"] = session_options(**guards)
     return config
 
 
@@ -318,10 +332,12 @@ CHANNEL_LAYERS = {
 # costs IMPORT_SWEEP_SECONDS, a second copy finds nothing to do.
 
 CELERY_BROKER_URL = broker_address(redis_url("CELERY_BROKER_URL", REDIS_URL))
+# Of the clean-up's tasks alone results are kept, for `odata.admin`. What the others came to is in our own tables, and
+# the sweeps of every few seconds come to nothing that anybody would look up.
 CELERY_RESULT_BACKEND = ENV["CELERY_RESULT_BACKEND"]
-CELERY_RESULT_EXTENDED = True
-CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's backend_cleanup removes older results
-CELERY_TASK_IGNORE_RESULT = True  # what a task came to is in our own tables
+CELERY_RESULT_EXTENDED = True  # with the name of the task
+CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's celery.backend_cleanup removes older ones at night
+CELERY_TASK_IGNORE_RESULT = True
 # Acknowledged before it is worked on. A late one that fails, because the queue went away meanwhile, leaves
 # the worker with a message too many in hand: it then takes no other, also when the queue is back. What
 # a killed worker leaves undone is found by its lease, not by a message that comes back.
@@ -342,7 +358,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 6 * 3600,  # longer than any import: the lease, not this, finds lost work
     "max_retries": 0,  # of a message that is sent: by default an upload waits 6 s for a queue that is down
 }
-CELERY_VISIBILITY_TIMEOUT = 6 * 3600
 CELERY_TASK_QUEUES = [Queue("imports"), Queue("default"), Queue("webhooks")]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = False
@@ -391,23 +406,47 @@ WEB_THREADS = ENV["WEB_THREADS"]
 WEB_MAX_IN_FLIGHT = ENV["WEB_MAX_IN_FLIGHT"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "OData Backend",
-    "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",
+    "DESCRIPTION": (
+        "A product catalogue that takes files of 500,000 rows and tells others what changed. Say who you are by "
+        "`Authorization: Bearer <token>`. Lists come page by page: follow `next` until it is null. Every error is "
+        "`application/problem+json` with a stable `code`. A `POST` may have an `Idempotency-Key`, and is then done "
+        "once however often it is sent."
+    ),
+    "TAGS": [
+        {"name": "products", "description": "The catalogue: read, written, exported, and followed change by change."},
+        {"name": "imports", "description": "Files on their way into the catalogue: checked, watched, applied, undone."},
+        {"name": "webhooks", "description": "Who is told of what happens here, and what came of it."},
+        {"name": "sockets", "description": "Tickets for the WebSockets that show an import while it runs."},
+        {"name": "original paths", "description": "Those of the service before this one; the code behind is the same."},
+    ],
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "ProductStatus": ["active", "inactive"],
         "ProductChangeAction": "products.models.ProductChange.Action",
-        "ImportState": "products.models.Import.State",
-        "ImportKind": "products.models.Import.Kind",
+        "ChangeAction": "products.changes.Action",
+        "ChangedField": "products.api.changes.Field",
+        "BulkAction": ["upsert", "delete"],
         "BulkStatus": "products.writes.Status",
-        "StatusEnum": ["active", "inactive"],  # of a product
+        "ImportState": "products.models.Import.State",
+        "ImportPhase": "products.models.Import.Phase",
+        "ImportKind": "products.models.Import.Kind",
+        "ImportMode": "products.models.Import.Mode",
+        "OnError": "products.models.Import.OnError",
+        "Duplicates": "products.models.Import.Duplicates",
+        "EmptyCells": "products.models.Import.EmptyCells",
+        "RowOutcome": "products.models.ReportedRow.Outcome",
         "SignatureKind": "webhooks.models.SignatureKind",
         "DeliveryState": "webhooks.models.Delivery.State",
+        "DeliveryLane": [("interactive", "Interactive"), ("import", "Import")],
+        "RedeliveryState": [("failed", "Failed"), ("delivered", "Delivered"), ("all", "All")],
         "Trigger": "webhooks.models.Trigger",
         "EventTypeName": "webhooks.event_types.NAMES",
     },
+    "COMPONENT_SPLIT_PATCH": False,  # what a PATCH takes has a serializer of its own
     "SWAGGER_UI_DIST": "SIDECAR",  # from our own static files: no foreign host
     "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "persistAuthorization": False},

@@ -219,6 +219,12 @@ def test_postgres_keeps_rows_out_of_its_log() -> None:
     assert {"log_min_error_statement=panic", "log_error_verbosity=terse"} <= set(command_of("postgres"))
 
 
+def test_a_container_of_the_image_alone_is_reached_at_the_ports_that_it_publishes() -> None:
+    image = dict(word.split("=", 1) for word in DOCKERFILE.split(" AS app")[1].split() if re.match(r"[A-Z_]+=", word))
+
+    assert image["HOST"] == "0.0.0.0"  # noqa: S104 - of the container
+
+
 @every_service
 def test_no_service_runs_as_root(name: str) -> None:
     service = SERVICES[name]

@@ -93,6 +93,23 @@ def test_where_those_at_work_get_nothing_done_as_many_others_begin_up_to_all_pla
     assert places.take(0), "the slow ones are not counted any more"
 
 
+def test_nobody_has_more_than_their_share_and_who_comes_after_them_is_served_all_the_same() -> None:
+    places = Places(4, share=2)
+    place = places.take(0, "ada")
+    assert places.take(0, "ada")
+
+    assert not places.take(0.01, "ada")
+    assert places.take(0, "bob")
+    with ThreadPoolExecutor(1) as threads:
+        places.give_back(place, "ada")
+        assert places.take(0, "ada")
+        waiting = threads.submit(places.take, 30, "ada")
+        wait_until(lambda: places._line, "it waits")
+        assert places.take(0, "cyd"), "she is passed by"
+        places.give_back(place, "ada")
+        assert waiting.result()
+
+
 # --- the server --------------------------------------------------------------------------------
 
 
@@ -162,6 +179,28 @@ def test_bodies_that_never_come_keep_nobody_from_reading(server: WebServer) -> N
             assert answer.elapsed.total_seconds() < PATIENCE / 2
 
     wait_until(lambda: requests.post(url, timeout=60, **writing).status_code != 503, "one can write again")
+
+
+def test_bodies_of_one_address_that_never_come_keep_nobody_else_from_writing(server: WebServer) -> None:
+    head = server.request("POST", "/login/", "Content-Type: application/x-www-form-urlencoded", "Content-Length: 100")
+    writing = {"json": {"sku": "A", "name": "Anna"}, "headers": {"Authorization": f"Bearer {server.token}"}}
+    url = f"http://127.0.0.1:{server.port}/api/v1/products/"
+    with ExitStack() as lines:
+        for _ in range(PLACES + 1):
+            lines.enter_context(server.connect(source="127.0.0.2")).sendall(head + b"user")
+        wait_until(lambda: is_refused_from_there(server), "they have all that they get")
+
+        answer = requests.post(url, timeout=60, **writing)
+
+    assert answer.status_code == 403, "the token may not write, as it was found at once"
+    assert answer.elapsed.total_seconds() < PATIENCE / 2
+
+
+def is_refused_from_there(server: WebServer) -> bool:
+    """Whether a small form from that address gets no place any more."""
+    with server.connect(source="127.0.0.2") as line:
+        line.sendall(server.request("POST", "/login/", "Content-Length: 1", "Connection: close") + b"a")
+        return line.recv(12) == b"HTTP/1.1 503"
 
 
 def test_forms_of_strangers_that_never_come_keep_no_files_waiting(server: WebServer) -> None:

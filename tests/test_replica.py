@@ -20,7 +20,7 @@ from odata import backup
 from odata.embedded import binaries
 from odata.embedded.places import Places
 from odata.embedded.postgres import Postgres
-from odata.tests.running import fresh_folder
+from odata.tests.running import fresh_folder, manage
 
 PORTS = {"main": "5432", "replica": "5433"}
 """In the names of their sockets."""
@@ -123,26 +123,20 @@ print("away", *exported(), from_replica())
 
 @pytest.mark.django_db
 def test_an_export_is_read_from_the_replica_as_far_as_it_has_what_was_written(servers: Servers) -> None:
-    servers.make("initdb", "-D", str(servers.folder / "main"), "-U", "odata", "--auth=trust", "--no-sync", "-E", "UTF8")
-    with servers.running("main"):
-        copy_tables(servers)
-        backup_folder = str(servers.folder / "replica")
-        server = str(servers.folder)
-        servers.make("pg_basebackup", "-h", server, "-U", "odata", "-D", backup_folder, "-R", "-c", "fast", "--no-sync")
-        with servers.running("replica") as replica:
-            env = os.environ | {
-                "DATABASE_URL": servers.url("main"),
-                "DATABASE_REPLICA_URL": servers.url("replica"),
-                "LOG_LEVEL": "ERROR",
-            }
-            done = subprocess.run(
-                [sys.executable, "-c", EXPORTS, servers.url("replica"), str(replica.pid)],
-                env=env,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+    with pair(servers) as replica:
+        env = os.environ | {
+            "DATABASE_URL": servers.url("main"),
+            "DATABASE_REPLICA_URL": servers.url("replica"),
+            "LOG_LEVEL": "ERROR",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", EXPORTS, servers.url("replica"), str(replica.pid)],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     assert done.stdout.splitlines() == [
         "running A True True",
@@ -150,6 +144,34 @@ def test_an_export_is_read_from_the_replica_as_far_as_it_has_what_was_written(se
         "resumed A,B True True",
         "away A,B,C True False",
     ], done.stderr
+
+
+@pytest.mark.django_db
+def test_a_restore_finds_the_server_that_can_be_written_to_among_those_of_the_url(
+    servers: Servers, tmp_path: Path
+) -> None:
+    both = {"host": f"{servers.folder},{servers.folder}", "port": f"{PORTS['replica']},{PORTS['main']}"}
+    url = f"postgresql://odata@/odata?host={both['host']}&port={both['port']}&target_session_attrs=read-write"
+    with pair(servers):
+        env = {**os.environ, "DATABASE_URL": url, "ODATA_HOME": str(tmp_path)}
+        manage("migrate", "--fake", env=env)  # the tables are those of the tests
+        saved = manage("backup", str(tmp_path / "saved"), env=env)
+        restored = manage("restore", str(tmp_path / "saved"), "--replace", env=env)
+
+    assert (saved.returncode, restored.returncode) == (0, 0), saved.stderr + restored.stderr
+
+
+@contextmanager
+def pair(servers: Servers) -> Iterator[subprocess.Popen[bytes]]:
+    """A server with our tables and its replica; gives the replica."""
+    servers.make("initdb", "-D", str(servers.folder / "main"), "-U", "odata", "--auth=trust", "--no-sync", "-E", "UTF8")
+    with servers.running("main"):
+        copy_tables(servers)
+        backup_folder = str(servers.folder / "replica")
+        server = str(servers.folder)
+        servers.make("pg_basebackup", "-h", server, "-U", "odata", "-D", backup_folder, "-R", "-c", "fast", "--no-sync")
+        with servers.running("replica") as replica:
+            yield replica
 
 
 def copy_tables(servers: Servers) -> None:

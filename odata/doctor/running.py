@@ -7,7 +7,6 @@ import http.client
 import os
 import ssl
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -78,16 +77,18 @@ TROUBLE = """
 def processes() -> Iterator[Finding]:
     """Which workers and beats have given a sign of life lately."""
     running = alive.processes()
-    number = Counter(process.role for process in running)
     for role, without in NEEDED.items():
-        hosts = sorted({process.host for process in running if process.role == role})
-        if not number[role]:
+        those = [process for process in running if process.role == role]
+        if role == "beat":
+            those = alive.side_by_side(those)
+        hosts = ", ".join(sorted({process.host for process in those}))
+        if not those:
             yield error(role, f"No {role} runs: {without}.", START)
-        elif role == "beat" and number[role] > 1:
-            sentence = f"{number[role]} beats run ({', '.join(hosts)}): everything of the schedule is done twice."
+        elif role == "beat" and len(those) > 1:
+            sentence = f"{len(those)} beats run ({hosts}): everything of the schedule is done twice."
             yield warning(role, sentence, "Stop all but one.")
         else:
-            yield ok(role, f"{role}: {number[role]} on {', '.join(hosts)}.")
+            yield ok(role, f"{role}: {len(those)} on {hosts}.")
 
 
 def schedule() -> Iterator[Finding]:
@@ -219,34 +220,31 @@ def webhooks() -> Iterator[Finding]:
 
 def webhook_secrets() -> Iterator[Finding]:
     """Whether the keys are those that the database was written with, as they are not after a restore without them."""
-    with health.own_connection() as database:
-        sealed = [text for (text,) in database.execute(SECRETS).fetchall()]
-    unreadable = sum(not _can_be_read(text) for text in sealed)
-    if unreadable:
-        yield error(
-            "webhook_secrets",
-            f"{unreadable:,} of {len(sealed):,} webhook secrets can't be decrypted: their webhooks can't be signed.",
-            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or give "
-            "these endpoints new secrets.",
-        )
-    else:
-        yield ok("webhook_secrets", f"All {len(sealed):,} webhook secrets can be decrypted.")
+    without = "their webhooks can't be signed", "give these endpoints new secrets"
+    return _sealed("webhook_secrets", SECRETS, *without)
 
 
 def second_factors() -> Iterator[Finding]:
     """The same of second factors: who has one that can't be read can't log in."""
+    without = "their codes are refused", "have these people set up new ones: manage.py reset_second_factor NAME"
+    return _sealed("second_factors", SECOND_FACTORS, *without)
+
+
+def _sealed(what: str, statement: str, then: str, instead: str) -> Iterator[Finding]:
+    """Whether what these rows hold can be decrypted; what follows if not, and what else could be done."""
+    things = what.replace("_", " ")
     with health.own_connection() as database:
-        sealed = [text for (text,) in database.execute(SECOND_FACTORS).fetchall()]
+        sealed = [text for (text,) in database.execute(statement).fetchall()]
     unreadable = sum(not _can_be_read(text) for text in sealed)
     if unreadable:
         yield error(
-            "second_factors",
-            f"{unreadable:,} of {len(sealed):,} second factors can't be decrypted: their codes are refused.",
-            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or have "
-            "these people set up new ones: manage.py reset_second_factor NAME.",
+            what,
+            f"{unreadable:,} of {len(sealed):,} {things} can't be decrypted: {then}.",
+            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or "
+            f"{instead}.",
         )
     else:
-        yield ok("second_factors", f"All {len(sealed):,} second factors can be decrypted.")
+        yield ok(what, f"All {len(sealed):,} {things} can be decrypted.")
 
 
 def sessions() -> Iterator[Finding]:

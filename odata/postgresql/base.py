@@ -13,6 +13,9 @@ import psycopg.abc
 import psycopg.adapt
 from django.db.backends.postgresql import base
 from psycopg.pq import Format
+from psycopg_pool import PoolTimeout
+
+from odata.postgresql.answering import server
 
 IDLE_SECONDS = 10
 """Something on the way may forget a connection that rests for longer, and tell neither end."""
@@ -49,12 +52,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A connection that lives. Raises OperationalError (PoolTimeout) if there is none in time."""
-        connection = super().get_new_connection(conn_params)
-        while self.pool and not is_alive(connection):
-            connection.close()
-            self.pool.putconn(connection)  # which opens another in its place
-            connection = self.pool.getconn()
+        """A connection that lives. Raises OperationalError (or PoolTimeout, which is one) if there is none in time."""
+        if not self.pool:
+            return super().get_new_connection(conn_params)
+        server.refuse_if_away()
+        try:
+            connection = super().get_new_connection(conn_params)
+            while not is_alive(connection):
+                connection.close()
+                self.pool.putconn(connection)  # which opens another in its place
+                server.refuse_if_away()
+                connection = self.pool.getconn()
+        except PoolTimeout:
+            server.doubt()
+            raise
         return connection
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,6 +234,34 @@ def test_processes_are_seen_by_their_signs(clean_valkey: None) -> None:
     findings = found(running.processes)
     assert findings["worker-imports"].sentence == f"worker-imports: 1 on {socket.gethostname()}."
     assert findings["beat"].state == "error"
+
+
+BEAT = """
+import django
+django.setup()
+from odata import alive
+alive.EVERY = 0.1
+alive._say("beat", alive.time.time())
+"""
+
+
+def test_a_beat_that_was_started_anew_is_one_beat_and_two_at_a_time_are_a_warning(clean_valkey: None) -> None:
+    def another() -> subprocess.Popen[bytes]:
+        before = len(alive.processes())
+        started = subprocess.Popen([sys.executable, "-c", BEAT], cwd=Path(__file__).parents[2])
+        wait_until(lambda: len(alive.processes()) > before, "it has given a sign")
+        return started
+
+    with another() as first:
+        first.kill()
+    with another() as second:
+        renewed = found(running.processes)["beat"]
+        with another() as third:
+            wait_until(lambda: found(running.processes)["beat"].state == "warning", "both are seen")
+            third.kill()
+        second.kill()
+
+    assert (renewed.state, renewed.sentence) == ("ok", f"beat: 1 on {socket.gethostname()}.")
 
 
 def test_a_sweep_that_failed_is_told_until_one_ends_well(clean_valkey: None) -> None:

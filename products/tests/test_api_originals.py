@@ -87,6 +87,19 @@ def test_a_product_can_be_made_read_replaced_and_deleted(client: APIClient, slas
     assert list(ProductChange.objects.values_list("action", flat=True)) == ["created", "updated", "deleted"]
 
 
+@SLASHES
+def test_a_slash_at_the_end_of_a_sku_is_its_own(client: APIClient, slash: str) -> None:
+    make_product("A")
+    make_product("A/")
+
+    read = client.get(f"/products/id/A%2F{slash}")
+    first, again = (client.delete(f"/products/id/A%2F{slash}") for _ in range(2))
+
+    assert read.json()["sku"] == "A/"
+    assert (first.status_code, again.status_code) == (204, 404)
+    assert client.get("/products/id/A").json()["sku"] == "A"
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

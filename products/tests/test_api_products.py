@@ -58,6 +58,13 @@ def test_pages_name_their_neighbours_in_the_link_header_as_in_the_body(client: A
     assert last["Link"] == f'<{start}>; rel="first", <{last.data["previous"]}>; rel="prev"'
 
 
+@pytest.mark.parametrize(("sku", "beginning"), [("ΣΑΣ-1", "ΣΑΣ"), ("İ-1", "İ"), ("Éa", "e\u0301")])
+def test_the_beginning_of_a_sku_is_found_whatever_its_case(client: APIClient, sku: str, beginning: str) -> None:
+    make_product(sku)
+
+    assert [each["sku"] for each in client.get(PRODUCTS, {"sku": beginning}).data["results"]] == [sku]
+
+
 def test_a_product_has_exactly_the_published_fields(client: APIClient) -> None:
     make_product(description="Brass", attributes={"colour": "red"})
 

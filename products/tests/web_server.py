@@ -47,8 +47,8 @@ class WebServer:
                 answer.begin()
                 return answer.status, json.loads(answer.read())
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20, source_address=(source, 0))
 
     def children(self) -> list[int]:
         main = self.process.pid

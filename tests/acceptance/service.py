@@ -244,6 +244,20 @@ class Service:
         finally:
             child.signal_group(signal.SIGCONT)
 
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """While a process and all that it has started stand still; those of PostgreSQL are no group."""
+        first = psutil.Process(self.supervisor.children[name].process.pid)
+        first.suspend()  # it starts no more of them
+        stopped = [first, *first.children(recursive=True)]
+        for each in stopped[1:]:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in stopped:
+                each.resume()
+
     # --- its database, queue and files -----------------------------------------------------------
 
     def connect(self, *, autocommit: bool = True) -> psycopg.Connection[dict[str, Any]]:

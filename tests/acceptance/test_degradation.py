@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
@@ -94,5 +95,34 @@ def test_without_the_database_requests_are_refused_quickly_and_served_again_when
 
     wait_until(lambda: service.get("/api/v1/products/").status_code == 200, "reads are served again", 20)
     wait_until(lambda: service.get("/readyz").status_code == 200, "it is ready again", 20)
+    service.import_(changes("red"))
+    assert_whole(service)
+
+
+def test_a_frozen_database_keeps_nobody_waiting_and_all_is_well_when_it_goes_on(service: Service) -> None:
+    service.import_(first_file())
+    paths = ["/api/v1/products/", "/api/v1/imports/", "/imports/", "/readyz"]
+    cookies = session_of_ada(service).cookies.get_dict()
+
+    def ask(path: str) -> requests.Response:
+        if path.startswith("/api/"):
+            return service.get(path)
+        return requests.get(service.url + path, cookies=cookies, timeout=60)
+
+    with ThreadPoolExecutor(40) as threads:
+        with service.frozen("postgres"):
+            first = list(threads.map(ask, paths * 10))
+            then = list(threads.map(ask, paths * 10))
+            alive = service.get("/livez")
+        for answer in first + then:
+            took = answer.elapsed.total_seconds()
+            assert (answer.status_code, took < 5) == (503, True), (answer.url, answer.status_code, took)
+            assert int(answer.headers["Retry-After"]) > 0
+        assert sum(answer.elapsed.total_seconds() < 1 for answer in then) > len(then) / 2, "most are refused at once"
+        assert alive.status_code == 200
+        assert not lines(service, "Traceback"), lines(service, "Traceback")[0]
+
+    for path in paths:
+        wait_until(lambda path=path: ask(path).status_code == 200, f"{path} is served again", 20)  # type: ignore[misc]
     service.import_(changes("red"))
     assert_whole(service)

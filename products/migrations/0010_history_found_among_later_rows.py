@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('products', '0008_reported_rows_without_constraint'),
+        ('products', '0009_no_index_twice'),
     ]
 
     operations = [
