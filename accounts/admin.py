@@ -20,6 +20,7 @@ from accounts.forms import TokenForm
 from accounts.models import ApiToken, AuditEntry, User
 from common.counting import EstimatingPaginator
 from common.moments import moment
+from common.read_only import ReadOnly
 
 
 class NamedTimes:
@@ -85,7 +86,7 @@ class UserAdmin(Acting, NamedTimes, DjangoUserAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
+class ApiTokenAdmin(admin.ModelAdmin):
     """Tokens are made, renamed and deleted, which revokes them. Their secret is shown once."""
 
     show_facets = admin.ShowFacets.NEVER
@@ -93,7 +94,7 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
     list_select_related = ("user",)
     list_filter = ("user",)
     search_fields = ("name", "key_id", "user__username")
-    fields = ("user", "name", "scopes", "expires_at")
+    fields = ("user", "name", "scopes", "works_for", "last_day")
     shown_later = ("key", "user", "scope_list", "created", "last_used", "expires")
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -176,7 +177,7 @@ class ApiTokenAdmin(NamedTimes, admin.ModelAdmin):
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin):
+class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
     """What was done, to read and to filter; nobody writes here. It may go back for years."""
 
     show_facets = admin.ShowFacets.NEVER
@@ -191,12 +192,3 @@ class AuditEntryAdmin(admin.ModelAdmin):
     @admin.display(description="When", ordering="at")
     def when(self, entry: AuditEntry) -> SafeString:
         return moment(entry.at)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -15,6 +15,8 @@ from common.openapi import TAKES_NO_KEY, problems
 
 
 class Ticket(serializers.Serializer):
+    """Opens one WebSocket."""
+
     ticket = serializers.CharField(help_text="Open the socket with `?ticket=` and this. It works once.")
     expires_at = serializers.DateTimeField(help_text="Thirty seconds from now.")
 

@@ -38,15 +38,11 @@ from accounts.access import person
 from accounts.models import IdempotentReply
 from common.batches import remove_in_batches
 from common.errors import ConflictError, InvalidInputError, ServiceError
+from common.openapi import KEY_PATTERN, LONGEST_KEY
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
-LONGEST_KEY = 255
 KEPT_FOR = timedelta(hours=24)
-
-_KEY = re.compile(r"[!#-+\--\[\]-~]+")
-"""Printable ASCII without space, quotation mark, backslash and comma: what a structured string (RFC 9651) may hold as
-it is, and two headers joined into one can't look like."""
 
 
 class KeyReusedError(ServiceError):
@@ -116,7 +112,7 @@ def read_key(header: str) -> str:
     text = header.strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
-    if len(text) > LONGEST_KEY or not _KEY.fullmatch(text):
+    if not re.fullmatch(KEY_PATTERN, text):
         raise InvalidInputError(
             f"{HEADER} must be 1 to {LONGEST_KEY} printable ASCII characters without spaces, commas, quotation marks "
             "and backslashes. A new UUID for each thing to be done is best.",

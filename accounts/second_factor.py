@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import segno
 from django.db import transaction
+from django.utils import timezone
 
-from accounts.devices import Authenticator, RecoveryCodes, digest_of_code, new_code
+from accounts.devices import CODE, Authenticator, RecoveryCodes, digest_of_code, new_code
 from accounts.models import User
 
 RECOVERY_CODES = 10
@@ -39,6 +42,37 @@ def qr_code(device: Authenticator) -> str:
             omitsize=True, svgclass="qr", dark="#000", light="#fff", title="QR code"
         )
     )
+
+
+def wait_before(user: User, code: str) -> str:
+    """Why a code like this one is not looked at now, since wrong ones came before it, in words; empty if it is."""
+    seconds = _seconds_to_wait(user, code)
+    if not seconds:
+        return ""
+    return f"After a wrong code the next one has to wait: this one was not looked at. {_wait(seconds)}"
+
+
+def wrong_code(user: User, code: str) -> str:
+    """What is said of a code that was looked at and is wrong."""
+    right = "the present code of your authenticator" if CODE.fullmatch(code.strip()) else "one of your recovery codes"
+    seconds = _seconds_to_wait(user, code)
+    return f"This is not {right}, or was used before: each works once.{' ' + _wait(seconds) if seconds else ''}"
+
+
+def _wait(seconds: int) -> str:
+    number, unit = (seconds, "second") if seconds < 120 else (math.ceil(seconds / 60), "minute")
+    return f"Wait {number} {unit}{'s' if number > 1 else ''}, then try again."
+
+
+def _seconds_to_wait(user: User, code: str) -> int:
+    """Until a device looks at a code that looks so. One that was only begun counts where there is no other."""
+    kind = Authenticator if CODE.fullmatch(code.strip()) else RecoveryCodes
+    waits = []
+    for device in kind.objects.filter(user=user).order_by("-confirmed"):
+        allowed, why = device.verify_is_allowed()
+        left = 0.0 if allowed else (why["locked_until"] - timezone.now()).total_seconds()
+        waits.append(max(0, math.ceil(left)))
+    return waits[0] if waits else 0
 
 
 @transaction.atomic

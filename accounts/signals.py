@@ -42,21 +42,17 @@ def given_or_taken(sender: Any, instance: Any, action: str, reverse: bool, pk_se
     """Roles and permissions of people, from whichever end they were changed."""
     if action not in ("post_add", "post_remove", "pre_clear") or (action != "pre_clear" and not pk_set):
         return
-    roles = sender is User.groups.through
-    change = action.split("_")[1]
-    people: Any = User.objects.filter(pk__in=pk_set) if reverse and pk_set else [instance]
-    if reverse and pk_set is None:
-        people = instance.user_set.all()
-    for person in people:
-        if reverse:
-            names = [_name(instance)]
-        else:
-            model: Any = Group if roles else Permission
-            held = instance.groups if roles else instance.user_permissions
-            names = sorted(map(_name, held.all() if pk_set is None else model.objects.filter(pk__in=pk_set)))
-        what = "roles" if roles else "permissions"
-        if names:
-            audit.record_heard(f"user.{what}_changed", person, {"change": change, what: names})
+    what: str = "roles" if sender is User.groups.through else "permissions"
+    people: Any = [instance]
+    given: Any = [instance]
+    if reverse:
+        people = User.objects.filter(pk__in=pk_set) if pk_set else instance.user_set.all()
+    else:
+        held = instance.groups if what == "roles" else instance.user_permissions
+        given = held.model.objects.filter(pk__in=pk_set) if pk_set else held.all()
+    if names := sorted(map(_name, given)):
+        for person in people:
+            audit.record_heard(f"user.{what}_changed", person, {"change": action.split("_")[1], what: names})
 
 
 @receiver(m2m_changed, sender=Group.permissions.through)

@@ -11,9 +11,10 @@ from accounts import idempotency
 logger = logging.getLogger(__name__)
 
 
-@shared_task
-def remove_expired_replies() -> None:
+@shared_task(ignore_result=False)
+def remove_expired_replies() -> dict[str, int]:
     """Remove stored answers that no `Idempotency-Key` is good for any more."""
     removed = idempotency.remove_expired()
     if removed:
         logger.info("idempotent_replies_removed", extra={"count": removed})
+    return {"replies": removed}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -51,7 +53,8 @@ def tokens(request: HttpRequest) -> HttpResponse:
     full = ""
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
-            token, full = ApiToken.issue(user, **form.cleaned_data)
+            new = form.instance
+            token, full = ApiToken.issue(user, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
             audit.record_request(request, "token.issued", token, name=token.name, scopes=token.scopes)
         form = OwnTokenForm(user)
     held = scopes_of(user, None)
@@ -101,35 +104,73 @@ def password(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @transaction.atomic
 def two_factor(request: HttpRequest) -> HttpResponse:
-    """Set the second factor up, or remove it."""
+    """Set the second factor up, or remove it: by the button that was pressed."""
     user: Any = request.user
-    act, code = request.POST.get("act"), request.POST.get("code", "")
-    codes, problem = None, ""
-    if act == "begin" and not second_factor.enrolled(user):
-        second_factor.begin(user)
-    elif act == "abandon":
-        second_factor.abandon(user)
-    elif act == "confirm" and (device := second_factor.waiting(user)) and not second_factor.enrolled(user):
-        codes = second_factor.confirm(device, code)
-        if codes is None:
-            problem = "This is not its present code. Is the clock of your phone right?"
-        else:
-            verify_session(request, device)
-            audit.record_request(request, "second_factor.set_up", user)
-    elif act == "remove":
-        if match_token(user, code.strip()) is None:
-            problem = "This is not the present code of your second factor. After a wrong one, wait a moment."
-        else:
-            second_factor.remove(user)
-            audit.record_request(request, "second_factor.removed", user)
-    device = None if second_factor.enrolled(user) else second_factor.waiting(user)
+    press = BUTTONS.get(request.POST.get("act", ""))
+    said = press(request, user) if press else Said()
+    enrolled = second_factor.enrolled(user)
+    device = None if enrolled else second_factor.waiting(user)
     context = {
-        "enrolled": second_factor.enrolled(user),
+        "enrolled": enrolled,
         "required": settings.REQUIRE_SECOND_FACTOR_FOR_STAFF and user.is_staff,
         "device": device,
         "qr": mark_safe(second_factor.qr_code(device)) if device else "",  # noqa: S308 (segno escapes)
         "secret": device.secret if device else "",
-        "codes": codes,
-        "problem": problem,
+        "codes": said.codes,
+        "problem": said.problem,
     }
-    return render(request, "accounts/two_factor.html", context, status=400 if problem else 200)
+    return render(request, "accounts/two_factor.html", context, status=400 if said.problem else 200)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a button of that page."""
+
+    problem: str = ""
+    codes: list[str] | None = None
+    """New recovery codes, shown this once."""
+
+
+def _begin(request: HttpRequest, user: Any) -> Said:
+    if not second_factor.enrolled(user):
+        second_factor.begin(user)
+    return Said()
+
+
+def _abandon(request: HttpRequest, user: Any) -> Said:
+    second_factor.abandon(user)
+    return Said()
+
+
+def _confirm(request: HttpRequest, user: Any) -> Said:
+    device = second_factor.waiting(user)
+    if device is None or second_factor.enrolled(user):
+        return Said()
+    code = request.POST.get("code", "")
+    if wait := second_factor.wait_before(user, code):
+        return Said(wait)
+    codes = second_factor.confirm(device, code)
+    if codes is None:
+        return Said(f"{second_factor.wrong_code(user, code)} Is the clock of your phone right?")
+    verify_session(request, device)
+    audit.record_request(request, "second_factor.set_up", user)
+    return Said(codes=codes)
+
+
+def _remove(request: HttpRequest, user: Any) -> Said:
+    code = request.POST.get("code", "")
+    if wait := second_factor.wait_before(user, code):
+        return Said(wait)
+    if match_token(user, code.strip()) is None:
+        return Said(second_factor.wrong_code(user, code))
+    second_factor.remove(user)
+    audit.record_request(request, "second_factor.removed", user)
+    return Said()
+
+
+BUTTONS: dict[str, Callable[[HttpRequest, Any], Said]] = {
+    "begin": _begin,
+    "abandon": _abandon,
+    "confirm": _confirm,
+    "remove": _remove,
+}

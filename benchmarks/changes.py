@@ -15,6 +15,7 @@ import json
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import database
 import files
@@ -101,7 +102,7 @@ def feed(rows: int) -> None:
         p95 = times[len(times) * 95 // 100]
         print(f"{what}: {items:,} in {len(times)} pages, p95 {p95 * 1000:.1f} ms, all {sum(times):.1f} s")
         started = time.perf_counter()
-        answer = client.get(f"/api/v1/changes/?{query}", headers={"accept": "application/x-ndjson"})
+        answer: Any = client.get(f"/api/v1/changes/?{query}", headers={"accept": "application/x-ndjson"})
         size, last = 0, b""
         for piece in answer.streaming_content:
             size += len(piece)

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "products" / "tests" / "importing" / "corpora" / "csv-spectrum"
@@ -87,7 +87,7 @@ def table(chance: random.Random, *, known: bool) -> list[list[str]]:
     return rows
 
 
-def written(rows: list[list[str]], delimiter: str, quote: str = '"', end: str = "\r\n", **options: int) -> str:
+def written(rows: list[list[str]], delimiter: str, quote: str = '"', end: str = "\r\n", **options: Any) -> str:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, quotechar=quote, lineterminator=end, **options).writerows(rows)
     return text.getvalue()

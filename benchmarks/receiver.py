@@ -15,7 +15,7 @@ import re
 import ssl
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 ID = re.compile(rb"webhook-id: *(\S+)", re.IGNORECASE)
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self.counted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -105,5 +105,5 @@ async def main(port: int, tls_port: int = 0, certificate: str = "") -> None:
 
 
 if __name__ == "__main__":
-    port, *tls = sys.argv[1:]
-    asyncio.run(main(int(port), *([int(tls[0]), tls[1]] if tls else [])))
+    port, tls_port, certificate = (*sys.argv[1:], "0", "")[:3]
+    asyncio.run(main(int(port), int(tls_port), certificate))

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def rounds(cases: Cases, parts: set[str], repeats: int) -> None:
     """Everything that is compared by its seconds, in turns: what disturbs the machine disturbs all alike."""
     turns: list[tuple[str, Case]] = []
     if "copy" in parts:
-        turns += [(f"raw COPY, {kind}", lambda kind=kind: cases.raw_copy(kind)) for kind in ("shuffled", "sorted")]
+        turns += [(f"raw COPY, {kind}", partial(cases.raw_copy, kind)) for kind in ("shuffled", "sorted")]
     if "imports" in parts:
-        turns += [(f"imports, {kind}", lambda kind=kind: cases.imports(kind)) for kind in ("shuffled", "sorted")]
-        turns += [("check and apply", lambda: cases.check_and_apply("shuffled"))]
+        turns += [(f"imports, {kind}", partial(cases.imports, kind)) for kind in ("shuffled", "sorted")]
+        turns += [("check and apply", partial(cases.check_and_apply, "shuffled"))]
     if "peers" in parts:
         turns += [
             ("peer: dict and COPY", cases.dict_and_copy),
@@ -67,7 +68,7 @@ def measure(cases: Cases, wanted: argparse.Namespace) -> None:
     rounds(cases, parts, wanted.repeats)
     if "memory" in parts:
         for rows in (wanted.rows // 5, wanted.rows, wanted.rows * 10):
-            step(f"memory of the worker, {rows:,} rows", lambda rows=rows: cases.worker_memory(rows))
+            step(f"memory of the worker, {rows:,} rows", partial(cases.worker_memory, rows))
     if "uploads" in parts:
         step("uploads", lambda: cases.uploads(wanted.repeats))
     if "exports" in parts:

@@ -87,8 +87,10 @@ class Attempt:
 
     def find_duplicates(self) -> None:
         from products.importing import comparer, stager
+        from products.models import Import
 
-        list(comparer.take_duplicates(stager.staging_table(self.import_), self.reader.layout, self.import_.duplicates))
+        rule = Import.Duplicates(self.import_.duplicates)
+        list(comparer.take_duplicates(stager.staging_table(self.import_), self.reader.layout, rule))
 
     def merge(self) -> None:
         from django.db import transaction

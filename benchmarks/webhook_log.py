@@ -74,8 +74,8 @@ def fill(connection: database.psycopg.Connection, attempts: int, days: int) -> N
     connection.execute(FILL.format(endpoints=ENDPOINTS), parameters)
     connection.execute(ATTEMPTS)
     connection.execute("ANALYZE webhooks_delivery, webhooks_attempt")
-    count = connection.execute("SELECT count(*) FROM webhooks_attempt").fetchone()
-    print(f"{deliveries:,} deliveries, {count[0]:,} attempts in {time.perf_counter() - started:.0f} s")
+    (count,) = connection.execute("SELECT count(*) FROM webhooks_attempt").fetchone() or (0,)
+    print(f"{deliveries:,} deliveries, {count:,} attempts in {time.perf_counter() - started:.0f} s")
 
 
 def measure(days: int) -> None:

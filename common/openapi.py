@@ -69,6 +69,10 @@ class Schema(AutoSchema):
 
     path = ""
 
+    def get_description(self) -> str:  # type: ignore[override]  # as drf-spectacular's own
+        """Nothing, where `extend_schema` gives none: the docstring of a view is for who changes it."""
+        return ""
+
     def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
         if direction == "request" and isinstance(serializer, Body):
@@ -114,19 +118,23 @@ PAGE_FIELDS = {
 }
 TAKES_NO_KEY = "x-takes-no-idempotency-key"
 """Extension of a POST that refuses an `Idempotency-Key`; not shown."""
-_KEY = r"[!#-+\-.-\[\]-~]"
-"""Characters that `accounts.idempotency` takes."""
+LONGEST_KEY = 255
+KEY_PATTERN = rf"[!#-+\-.-\[\]-~]{{1,{LONGEST_KEY}}}"
+"""Of an Idempotency-Key: printable ASCII without space, quotation mark, backslash and comma, which is what a structured
+string (RFC 9651) may hold as it is, and two headers joined into one can't look like."""
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "pattern": rf'^({_KEY}{{1,255}}|"{_KEY}{{1,255}}")$'},
+    "schema": {"type": "string", "pattern": rf'^({KEY_PATTERN}|"{KEY_PATTERN}")$'},
     "description": (
         "Names this request among yours, best by a new UUID. Sent again with the same key within 24 hours, it is not "
         "carried out again but answered as it was: 409 while it is still being carried out, 422 if it is not the same."
     ),
 }
 REPLAYED = {"description": "`true`: this is the stored answer of an earlier request.", "schema": {"type": "string"}}
+DONE = {"200": "What was asked for.", "201": "It is made.", "202": "It is taken on, and done soon after."}
+"""Descriptions of answers that have no better one."""
 FORMAT = "Another way to say what the Accept header says: which kind of answer is wanted."
 
 
@@ -151,6 +159,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 
 def _complete_page(schema: dict[str, Any]) -> None:
+    schema["description"] = "One page of a list."
     for field, words in PAGE_FIELDS.items():
         if field in schema["properties"]:
             schema["properties"][field].setdefault("description", words)
@@ -210,6 +219,7 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     for status, response in operation["responses"].items():
+        response["description"] = response["description"] or DONE[status]
         if takes_key and status.startswith("2"):
             response.setdefault("headers", {})["Idempotency-Replayed"] = REPLAYED
     operation["responses"] = dict(sorted(operation["responses"].items()))

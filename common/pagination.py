@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from functools import cached_property
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
 from rest_framework.exceptions import NotFound
@@ -14,6 +16,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from common.errors import InvalidInputError
+from common.parameters import whole_number
 
 
 class KeysetPages(CursorPagination):
@@ -41,10 +44,15 @@ class KeysetPages(CursorPagination):
     def get_paginated_response(self, data: Any) -> Response:
         """The page, with its neighbours also in the header `Link` (RFC 8288)."""
         response: Response = super().get_paginated_response(data)
-        first = remove_query_param(self.base_url or "", self.cursor_query_param)
-        links = {"first": first, "next": response.data["next"], "prev": response.data["previous"]}
+        links = {"first": self.first_link, "next": response.data["next"], "prev": response.data["previous"]}
         response["Link"] = ", ".join(f'<{url}>; rel="{relation}"' for relation, url in links.items() if url)
         return response
+
+    @cached_property
+    def first_link(self) -> str:
+        """Where the first page is."""
+        here = self.base_url or ""
+        return str(remove_query_param(here, self.cursor_query_param)) if self.cursor_query_param in here else here
 
     def decode_cursor(self, request: Request) -> Any:
         """The cursor of this request. Raises ValueError: letters that base64 would skip are refused too."""
@@ -56,11 +64,12 @@ class KeysetPages(CursorPagination):
         raw = request.query_params.get(self.page_size_query_param)
         if raw is None:
             return self.page_size
-        if not (raw.isascii() and raw.isdigit() and len(raw) < 10 and 1 <= int(raw) <= self.max_page_size):
+        size = whole_number(raw, self.max_page_size)
+        if not size:
             raise InvalidInputError(
                 f"`page_size` must be a whole number from 1 to {self.max_page_size}.", code="invalid_page_size"
             )
-        return int(raw)
+        return size
 
 
 def foreign_cursor() -> InvalidInputError:
@@ -110,8 +119,9 @@ class KeyPages(KeysetPages):
         return self._link(f"before:{self._page_keys[0]}") if self._has_previous and self._page_keys else None
 
     def _link(self, position: str) -> str:
-        cursor = b64encode(position.encode()).decode()
-        return str(replace_query_param(self.base_url, self.cursor_query_param, cursor))
+        first = self.first_link  # put together by hand: DRF takes the whole address apart for each link
+        cursor = urlencode({self.cursor_query_param: b64encode(position.encode()).decode()})
+        return f"{first}{'&' if '?' in first else '?'}{cursor}"
 
     def parse_key(self, text: str) -> Any:
         """The key that a cursor holds. Raises ValueError for what is none of these rows'."""

@@ -116,6 +116,13 @@ def chosen_fields(request: Request, allowed: Sequence[str], *, always: str) -> t
     return tuple(name for name in allowed if name in wanted or name == always)
 
 
+def whole_number(text: str, most: int = 2**63 - 1) -> int | None:
+    """The number that these digits are; None where they are something else, or more than `most`, which a key of the
+    database can't be."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+    return number if 0 <= number <= most else None
+
+
 def identifier(request: Request, name: str) -> uuid.UUID | None:
     """The parameter's UUID; None if it is not there. Raises InvalidInputError."""
     value = request.query_params.get(name)

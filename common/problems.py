@@ -68,9 +68,35 @@ def _json(request: HttpRequest, problem: Problem) -> HttpResponse:
     return JsonResponse(problem_body(request, problem), status=problem.status, content_type=CONTENT_TYPE)
 
 
+NEXT = {
+    "permission_denied": "To go on as somebody else, log out first: the page of the imports has the button.",
+    "not_found": "Is the address written right? What was here may have been removed.",
+    "too_large": "Go back and send less at once. Tables of products go in by the page Upload, also large ones.",
+    "internal_error": "It has been logged. Try again; if it stays so, ask for help.",
+}
+"""What people can do, where the sentence about what went wrong does not say it."""
+NEXT_OF_FORMS = {
+    "internal_error": "It has been logged. Go back and look whether it was done all the same; if not, try again.",
+    "unavailable": "Go back and send it once more.",
+    "busy": "Go back and send it once more.",
+}
+"""The same, where something was to be changed."""
+MAY_PASS = (429, 500, 503)
+"""The same request may be answered a moment later."""
+
+
 def _page(request: HttpRequest, problem: Problem) -> HttpResponse:
     # Without the request: its context processors would ask a session and a database that may be what failed.
-    context = {"title": problem.title, "detail": problem.detail, "request_id": request_id(request)}
+    looks = request.method in ("GET", "HEAD")
+    next_steps = NEXT if looks else NEXT | NEXT_OF_FORMS
+    context = {
+        "title": problem.title,
+        "detail": "" if problem is SERVER_ERROR else problem.detail,  # its title has said it
+        "next_step": next_steps.get(problem.code, ""),
+        "may_pass": looks and problem.status in MAY_PASS,
+        "in_admin": request.path.startswith("/admin/") and problem.status != 403,
+        "request_id": request_id(request),
+    }
     return HttpResponse(render_to_string("error.html", context), status=problem.status)
 
 

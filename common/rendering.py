@@ -12,8 +12,6 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
-_encoder = JSONEncoder()
-
 
 class ShortNegotiation(DefaultContentNegotiation):
     """DRF's, with a short way to the same end for requests that leave the choice to us, or ask for the usual."""
@@ -30,24 +28,18 @@ class ShortNegotiation(DefaultContentNegotiation):
         return found
 
 
-class JsonText:
-    """A value that is JSON already, such as PostgreSQL gives it: it goes into the answer as it is."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _other(value: Any) -> Any:
-    return orjson.Fragment(value.text) if isinstance(value, JsonText) else _encoder.default(value)
+JsonText = orjson.Fragment
+"""A value that is JSON already, such as PostgreSQL gives it: it goes into the answer as it is."""
 
 
 class _Encoder(JSONEncoder):
     """DRF's, for what orjson does not take."""
 
     def default(self, obj: Any) -> Any:
-        return json.loads(obj.text) if isinstance(obj, JsonText) else super().default(obj)
+        return json.loads(orjson.dumps(obj)) if isinstance(obj, JsonText) else super().default(obj)
+
+
+_encoder = _Encoder()
 
 
 class FastJSONRenderer(JSONRenderer):
@@ -64,6 +56,6 @@ class FastJSONRenderer(JSONRenderer):
         if data is None or "indent" in (accepted_media_type or ""):
             return bytes(super().render(data, accepted_media_type, renderer_context))
         try:
-            return orjson.dumps(data, default=_other, option=orjson.OPT_UTC_Z)
+            return orjson.dumps(data, default=_encoder.default, option=orjson.OPT_UTC_Z)
         except orjson.JSONEncodeError:
             return bytes(super().render(data, accepted_media_type, renderer_context))

@@ -25,7 +25,7 @@ SUBJECTS = {
 """The menu. What is not named here comes after it, under its app's name."""
 
 HIDDEN_APPS = ("django_celery_results",)
-"""Results of tasks: ours keep none, what they came to is in the imports."""
+"""Its one page, of `odata.admin`, is named under Service, beside the doctor."""
 
 
 class AdminConfig(DjangoAdminConfig):
@@ -122,6 +122,7 @@ class CatalogueAdminSite(admin.AdminSite):
         actions = [("Dashboard", reverse("admin:index")), *self.quick_links(request)]
         if may_examine(request.user):
             actions.append(("Doctor: how the service is", reverse("admin:doctor")))
+            actions.append(("Task results", reverse("admin:django_celery_results_taskresult_changelist")))
         if request.user.is_authenticated and request.user.has_usable_password():
             actions.append(("Change your password", reverse("admin:password_change")))
         return JsonResponse(palette(request, entries_of(by_subject(self.get_app_list(request)), actions)))

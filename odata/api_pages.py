@@ -21,7 +21,6 @@ class SwaggerPage(SpectacularSwaggerSplitView):
 
     http_method_names = METHODS
     url_name = "schema"
-    url_self = None
     title = "Try the API · OData Backend"
 
 

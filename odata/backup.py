@@ -78,7 +78,6 @@ def write(target: Path) -> dict[str, Any]:
         "migrations": migrations,
         "secret_key": False,
     }
-    sums: dict[str, str] = {}
     # A name of its own: another backup to the same file may be under way. Only the owner can open it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.unfinished-")
     draft = Path(name)
@@ -90,24 +89,33 @@ def write(target: Path) -> dict[str, Any]:
             tempfile.NamedTemporaryFile(dir=target.parent, prefix=".dump-") as dump,
         ):
             _dump(dump.name)
-            _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
-            with Path(dump.name).open("rb") as stream:
-                _add(tar, DATABASE, stream, sums)
-            for name in _stored():
-                try:
-                    file = default_storage.open(name)
-                except FileNotFoundError:
-                    continue  # removed meanwhile: its import was over
-                with file:
-                    _add(tar, FILES + name, file, sums)
-            _add(tar, CHECKSUMS, io.BytesIO(json.dumps(sums).encode()), {})
+            files = _fill(tar, manifest, Path(dump.name))
             tar.close()
             out.flush()
             os.fsync(out.fileno())
         draft.rename(target)
     finally:
         draft.unlink(missing_ok=True)
-    return manifest | {"files": len(sums) - 2, "bytes": target.stat().st_size}
+    return manifest | {"files": files, "bytes": target.stat().st_size}
+
+
+def _fill(tar: tarfile.TarFile, manifest: dict[str, Any], dump: Path) -> int:
+    """Put everything into the tar, in its order; returns how many files of the store that were."""
+    sums: dict[str, str] = {}
+    _add(tar, MANIFEST, io.BytesIO(json.dumps(manifest, indent=1).encode()), sums)
+    with dump.open("rb") as stream:
+        _add(tar, DATABASE, stream, sums)
+    files = 0
+    for name in _stored():
+        try:
+            file = default_storage.open(name)
+        except FileNotFoundError:
+            continue  # removed meanwhile: its import was over
+        with file:
+            _add(tar, FILES + name, file, sums)
+        files += 1
+    _add(tar, CHECKSUMS, io.BytesIO(json.dumps(sums).encode()), {})
+    return files
 
 
 def _add(tar: tarfile.TarFile, name: str, stream: Any, sums: dict[str, str]) -> None:
@@ -277,9 +285,7 @@ def _restore_database(dump: IO[bytes]) -> None:
         with contextlib.suppress(BrokenPipeError):
             psql.communicate(WHOLE if whole else None)
         if restore.returncode or psql.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise BackupError(f"The database could not be restored, and is as it was: {lines[0]}")
+            raise BackupError(f"The database could not be restored, and is as it was: {_first_words(said)}")
 
 
 def _pump(source: Any, target: Any, *, close: bool = True) -> bool:
@@ -346,6 +352,10 @@ def _dump(target: str) -> None:
         )  # fmt: skip
         dump.communicate()
         if dump.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise BackupError(f"The database could not be dumped: {lines[0]}")
+            raise BackupError(f"The database could not be dumped: {_first_words(said)}")
+
+
+def _first_words(said: IO[bytes]) -> str:
+    """The first line that a program said, which has the reason."""
+    said.seek(0)
+    return (said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[0]

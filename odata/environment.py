@@ -171,7 +171,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("S3_SECRET_ACCESS_KEY", "str", "", "The secret that belongs to it.", secret=True),
     Setting("CELERY_BROKER_URL", "str", "", "The queue, where it is not REDIS_URL.", secret=True),
-    Setting("CELERY_RESULT_BACKEND", "str", "django-db", "Where the results of tasks are kept."),
+    Setting(
+        "CELERY_RESULT_BACKEND",
+        "str",
+        "django-db",
+        "Where the tasks of the clean-up keep what they came to: the admin shows what is in the database.",
+    ),
     Setting(
         "API_RATE_LIMIT",
         "int",

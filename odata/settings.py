@@ -332,10 +332,12 @@ CHANNEL_LAYERS = {
 # costs IMPORT_SWEEP_SECONDS, a second copy finds nothing to do.
 
 CELERY_BROKER_URL = broker_address(redis_url("CELERY_BROKER_URL", REDIS_URL))
+# Of the clean-up's tasks alone results are kept, for `odata.admin`. What the others came to is in our own tables, and
+# the sweeps of every few seconds come to nothing that anybody would look up.
 CELERY_RESULT_BACKEND = ENV["CELERY_RESULT_BACKEND"]
-CELERY_RESULT_EXTENDED = True
-CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's backend_cleanup removes older results
-CELERY_TASK_IGNORE_RESULT = True  # what a task came to is in our own tables
+CELERY_RESULT_EXTENDED = True  # with the name of the task
+CELERY_RESULT_EXPIRES = 7 * 24 * 3600  # beat's celery.backend_cleanup removes older ones at night
+CELERY_TASK_IGNORE_RESULT = True
 # Acknowledged before it is worked on. A late one that fails, because the queue went away meanwhile, leaves
 # the worker with a message too many in hand: it then takes no other, also when the queue is back. What
 # a killed worker leaves undone is found by its lease, not by a message that comes back.
@@ -356,7 +358,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 6 * 3600,  # longer than any import: the lease, not this, finds lost work
     "max_retries": 0,  # of a message that is sent: by default an upload waits 6 s for a queue that is down
 }
-CELERY_VISIBILITY_TIMEOUT = 6 * 3600
 CELERY_TASK_QUEUES = [Queue("imports"), Queue("default"), Queue("webhooks")]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = False
@@ -405,23 +406,47 @@ WEB_THREADS = ENV["WEB_THREADS"]
 WEB_MAX_IN_FLIGHT = ENV["WEB_MAX_IN_FLIGHT"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "OData Backend",
-    "DESCRIPTION": "A product catalogue that takes files of 500,000 rows and tells others what changed.",
+    "DESCRIPTION": (
+        "A product catalogue that takes files of 500,000 rows and tells others what changed. Say who you are by "
+        "`Authorization: Bearer <token>`. Lists come page by page: follow `next` until it is null. Every error is "
+        "`application/problem+json` with a stable `code`. A `POST` may have an `Idempotency-Key`, and is then done "
+        "once however often it is sent."
+    ),
+    "TAGS": [
+        {"name": "products", "description": "The catalogue: read, written, exported, and followed change by change."},
+        {"name": "imports", "description": "Files on their way into the catalogue: checked, watched, applied, undone."},
+        {"name": "webhooks", "description": "Who is told of what happens here, and what came of it."},
+        {"name": "sockets", "description": "Tickets for the WebSockets that show an import while it runs."},
+        {"name": "original paths", "description": "Those of the service before this one; the code behind is the same."},
+    ],
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "ProductStatus": ["active", "inactive"],
         "ProductChangeAction": "products.models.ProductChange.Action",
-        "ImportState": "products.models.Import.State",
-        "ImportKind": "products.models.Import.Kind",
+        "ChangeAction": "products.changes.Action",
+        "ChangedField": "products.api.changes.Field",
+        "BulkAction": ["upsert", "delete"],
         "BulkStatus": "products.writes.Status",
-        "StatusEnum": ["active", "inactive"],  # of a product
+        "ImportState": "products.models.Import.State",
+        "ImportPhase": "products.models.Import.Phase",
+        "ImportKind": "products.models.Import.Kind",
+        "ImportMode": "products.models.Import.Mode",
+        "OnError": "products.models.Import.OnError",
+        "Duplicates": "products.models.Import.Duplicates",
+        "EmptyCells": "products.models.Import.EmptyCells",
+        "RowOutcome": "products.models.ReportedRow.Outcome",
         "SignatureKind": "webhooks.models.SignatureKind",
         "DeliveryState": "webhooks.models.Delivery.State",
+        "DeliveryLane": [("interactive", "Interactive"), ("import", "Import")],
+        "RedeliveryState": [("failed", "Failed"), ("delivered", "Delivered"), ("all", "All")],
         "Trigger": "webhooks.models.Trigger",
         "EventTypeName": "webhooks.event_types.NAMES",
     },
+    "COMPONENT_SPLIT_PATCH": False,  # what a PATCH takes has a serializer of its own
     "SWAGGER_UI_DIST": "SIDECAR",  # from our own static files: no foreign host
     "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "persistAuthorization": False},

@@ -24,8 +24,8 @@ def worker_heartbeat() -> None:
     health.record_heartbeat()
 
 
-@shared_task
-def remove_what_is_old() -> None:
+@shared_task(ignore_result=False)
+def remove_what_is_old() -> dict[str, int]:
     """Run by beat every night: remove by age what the settings give a number of days, and say how much that was. What
     can't be removed tonight, such as files while a bucket is away, keeps nothing else. The first error ends it."""
     steps: dict[str, Callable[[], int]] = {
@@ -44,6 +44,7 @@ def remove_what_is_old() -> None:
     log.info("old_data_removed", **counts)
     if errors:
         raise errors[0]
+    return counts
 
 
 def _each(steps: dict[str, Callable[[], int]]) -> tuple[dict[str, int], list[Exception]]:

@@ -20,7 +20,8 @@ if settings.OTEL_EXPORTER_OTLP_ENDPOINT and not settings.SETTING_PROBLEMS:
 
     trace_requests(settings.OTEL_EXPORTER_OTLP_ENDPOINT, settings.PROCESS)  # before Django loads its middleware
 
-from django.core.signals import request_started
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
 from django.db import reset_queries
 
 from common.utf8 import Utf8Request
@@ -28,6 +29,7 @@ from common.whole_bodies import WholeBodies
 
 if not settings.DEBUG:
     request_started.disconnect(reset_queries)  # with each request; but only DEBUG has queries remembered
+request_finished.disconnect(close_caches)  # with each request, too; we have none but Django's default, in memory
 
 django_application = get_wsgi_application()
 django_application.request_class = Utf8Request

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from products.changes import ChangeDocument, ChangeFilter, changes_of
+from common.parameters import whole_number
+from products.changes import Action, ChangeDocument, ChangeFilter, changes_of
 from products.models import Import
 from products.models.catalogue import EDITABLE
 
 CHANGES_A_PAGE = 25
-ACTIONS = ("created", "updated", "deactivated", "deleted")
 LONGEST_VALUE = 400
 """Characters of a value that are shown."""
 
@@ -43,7 +43,7 @@ class Change:
 def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = CHANGES_A_PAGE) -> dict[str, Any]:
     """What `products/changes.html` shows: one page, and the ways to the others. What `query` has wrong is ignored."""
     wanted = ChangeFilter(
-        action=_one_of(ACTIONS, query.get("action")),
+        action=_one_of(Action.values, query.get("action")),
         search=query.get("search", "").strip().replace("\0", "")[:100],
         field=_one_of(EDITABLE, query.get("field")),
     )
@@ -71,13 +71,13 @@ def changes_context(import_: Import, query: Mapping[str, str], *, limit: int = C
     }
 
 
-def _one_of(choices: tuple[str, ...], text: str | None) -> str:
-    return text if text in choices else ""
+def _one_of(choices: Sequence[str], text: str | None) -> str:
+    return text if text and text in choices else ""
 
 
 def _number(text: str | None) -> int | None:
-    plain = (text or "").removeprefix("-")
-    return int(text or "") if plain.isascii() and plain.isdigit() and len(plain) < 19 else None
+    number = whole_number((text or "").removeprefix("-"))
+    return -number if number and text and text.startswith("-") else number
 
 
 def _actions(import_: Import) -> list[tuple[str, int]]:

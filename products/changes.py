@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError, connection, models
 from django.db.models import Q, QuerySet
 from psycopg.errors import UndefinedTable
 
@@ -23,6 +23,15 @@ from products.models.catalogue import EDITABLE
 
 STRETCH = 1000
 """Ids of an import's history among which a page of its changes is looked for first."""
+
+
+class Action(models.TextChoices):
+    """What may become of a product."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DEACTIVATED = "deactivated"
+    DELETED = "deleted"
 
 
 class FieldChange(TypedDict):
@@ -40,7 +49,7 @@ class ChangeDocument(TypedDict):
     """Of the file; null for a product that the file lacks, and where there is no file."""
     sku: str
     action: str
-    """created, updated, deactivated or deleted."""
+    """One of Action."""
     version: int
     """Of the product, after the change."""
     fields: dict[str, FieldChange]

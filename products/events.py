@@ -99,7 +99,7 @@ def _product_data(product: Product, change: ProductChange, actor: User | None) -
         "actor": actor_data(actor),
         "url": path_of(product.sku),
     }
-    if _size(data) > _ROOM:
+    if outbox.size_of(data) > _ROOM:
         _leave_out_long_values(data)
     return data
 
@@ -112,15 +112,10 @@ def _as_shown(value: Any) -> Any:
 def _leave_out_long_values(data: dict[str, Any]) -> None:
     for name in ("description", "attributes"):
         holders = [data["product"], data["previous"]]
-        if any(_size(holder.get(name)) > SHORT for holder in holders):
+        if any(outbox.size_of(holder.get(name)) > SHORT for holder in holders):
             data["left_out"].append(name)
             for holder in holders:
                 holder.pop(name, None)
-
-
-def _size(value: Any) -> int:
-    """Bytes in a body."""
-    return len(outbox.as_json(value).encode())
 
 
 def _import_data(import_: Import) -> dict[str, Any]:

@@ -15,13 +15,6 @@ from products.models import Import
 from products.models.imports import ImportQuerySet
 
 IMPORTS_A_PAGE = 50
-CHECKED = "CHECKED"
-"""No state of its own: a waiting import that somebody has to decide on."""
-STANDINGS = [
-    ("PENDING", "Waiting"),
-    (CHECKED, "Checked, to be decided"),
-    *(choice for choice in Import.State.choices if choice[0] != "PENDING"),
-]
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class ListFilter:
             return request.GET.get(name, "").replace("\0", "").strip()[:200]
 
         return cls(
-            state=text("state") if text("state") in dict(STANDINGS) else "",
+            state=text("state") if text("state") in Import.Standing.values else "",
             kind=text("kind") if text("kind") in Import.Kind.values else "",
             who=text("who") if access.may_see_all_imports(request.user) else "",
             file=text("file"),
@@ -53,10 +46,8 @@ class ListFilter:
         )
 
     def narrow(self, imports: ImportQuerySet) -> ImportQuerySet:
-        if self.state == CHECKED:
-            imports = imports.filter(state=Import.State.PENDING, phase=Import.Phase.CHECKED)
-        elif self.state:
-            imports = imports.filter(state=self.state).exclude(phase=Import.Phase.CHECKED)
+        if self.state:
+            imports = imports.standing(self.state)
         if self.kind:
             imports = imports.filter(kind=self.kind)
         if self.who:
@@ -88,7 +79,7 @@ def list_context(request: HttpRequest) -> dict[str, Any]:
         "imports": shown,
         "wanted": wanted,
         "filtered": bool(query),
-        "states": STANDINGS,
+        "states": Import.Standing.choices,
         "kinds": Import.Kind.choices,
         "older": urlencode({**query, "before": shown[-1].pk}) if more else "",
         "newest": urlencode(query) if before is not None else None,

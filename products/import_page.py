@@ -20,7 +20,7 @@ from accounts.models import Scope
 from products import progress
 from products.change_pages import changes_context
 from products.importing import report, twins
-from products.importing.options import MaxRejects
+from products.importing.options import Limit
 from products.models import Import, Product, ReportedRow
 from products.row_pages import reports_of
 from products.selection import Selection
@@ -294,15 +294,19 @@ def figures(import_: Import) -> list[Figure]:
 
 
 def sum_of(import_: Import) -> str:
-    """The counts as a sum that is seen to add up."""
+    """The counts as a sum that is seen to add up, in the words that the counts have above it."""
     parts = {name: getattr(import_, name) for name in SUMMANDS}
     if import_.kind == Import.Kind.FILE:
         parts.pop("rows_deleted")
+        called = {name: words[_is_planned(import_)] for name, words in SUMMANDS.items()}
+        whole = "rows read"
     else:
         parts = {name: number for name, number in parts.items() if number}
-    planned = _is_planned(import_)
-    words = " + ".join(f"{grouped(number)} {SUMMANDS[name][planned]}" for name, number in parts.items())
-    return f"{grouped(import_.rows_read)} rows read = {words or '0'}"
+        called = {name: words[0] for name, words in SUMMANDS.items()}
+        called |= {name: words[0].lower() for name, words in LABELS[Import.Kind(import_.kind)].items()}
+        whole = called["rows_read"]
+    words = " + ".join(f"{grouped(number)} {called[name]}" for name, number in parts.items())
+    return f"{grouped(import_.rows_read)} {whole} = {words or '0'}"
 
 
 @dataclass(frozen=True)
@@ -330,7 +334,7 @@ class Decision:
             )
             if number
         ]
-        limit = MaxRejects.parse(import_.max_deactivated)
+        limit = Limit.parse(import_.max_deactivated)
         gone = import_.products_deactivated
         active = Product.objects.filter(status=Product.Status.ACTIVE).count() if gone else 0
         return cls(
@@ -403,15 +407,13 @@ def _options(import_: Import) -> list[tuple[str, str]]:
     found = [
         ("What it may do", import_.get_mode_display()),
         ("Bad rows", import_.get_on_error_display()),
-        ("Rejects allowed", MaxRejects.parse(import_.max_rejects).words("rows") or "No limit"),
+        ("Rejects allowed", Limit.parse(import_.max_rejects).words("rows") or "No limit"),
         ("A sku that is there twice", import_.get_duplicates_display()),
         ("Empty cells", import_.get_empty_cells_display()),
         ("Checked first", "Yes" if import_.check_first else "No"),
     ]
     if import_.mode == Import.Mode.SYNC:
-        found.append(
-            ("May deactivate", MaxRejects.parse(import_.max_deactivated).words("active products") or "No limit")
-        )
+        found.append(("May deactivate", Limit.parse(import_.max_deactivated).words("active products") or "No limit"))
     return found
 
 

@@ -5,33 +5,36 @@ Rows are read as they go out: Django's models are not made, and PostgreSQL's JSO
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 from django.db.models import BooleanField, F, Func, QuerySet, TextField, Value
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Cast, Lower
+from django.db.models.lookups import GreaterThan, LessThan
 
 from common.counting import estimate
 from common.queries import Statement
 from common.rendering import JsonText
 from products.catalogue import as_sought, with_sku
 from products.models import Product
-from products.selection import Selection
+from products.selection import Selection, changed_by
 
 FIELDS = ("sku", "name", "description", "status", "attributes", "version", "created_at", "updated_at")
 """What everybody is shown of a product, in this order."""
 ORDERS = ("id", "-id", "sku", "-sku")
 """In which pages can be read: by creation, or by sku without regard to case, letter by letter."""
+NEXT = 5000
+"""Changes of an import, in order, among which a page of its products is looked for."""
 BEFORE_SKU = "sku "
 """Begins the key of a place in the order of skus, so that it is not taken for one in the order of creation."""
 
 
 def document_with_sku(sku: str) -> dict[str, Any] | None:
     """The product with this sku, and its `id`; None if there is none."""
-    for row in _ONE.rows(as_sought(sku)):
-        return _document(("id", *FIELDS), row)
+    for document in _documents(("id", *FIELDS), _ONE.rows(as_sought(sku))):
+        return document
     return None
 
 
@@ -50,15 +53,34 @@ class Listing:
         shape = (self.order.lstrip("-"), down, self.fields, limit)
         if self.selection == Selection():
             rows = _of_all(*shape, *map(type, keys)).rows(*keys)
+        elif (found := self._of_import(*shape, *keys)) is not None:
+            rows = found
         else:
             rows = list(page_query(self.selection.products(), *shape, *keys))
         if before is not None:
             rows.reverse()
-        documents = [_document(("key", *self.fields), row) for row in rows]
+        documents = _documents(("key", *self.fields), rows)
         if self.order.endswith("sku"):
             for document in documents:
                 document["key"] = BEFORE_SKU + document["key"]
         return documents
+
+    def _of_import(
+        self, by: str, down: bool, fields: tuple[str, ...], limit: int, *key: Any
+    ) -> list[tuple[Any, ...]] | None:
+        """A page of the products that an import changed. The history has all that puts them in order: of a million, the
+        next ones are found in a fifth of a second, where it takes two to look all of them up first. None if no import
+        is asked for, or if of the NEXT ones fewer than a page are still there and meet the other filters."""
+        if not self.selection.import_id:
+            return None
+        changes = changed_by(self.selection.import_id)
+        others = replace(self.selection, import_id="")
+        for number in (2 * limit, NEXT) if others == Selection() else (NEXT,):
+            products = list(_in_order(changes, Lower("sku") if by == "sku" else F("product_id"), down, *key)[:number])
+            rows = list(page_query(others.products().filter(pk__in=products), by, down, fields, limit))
+            if len(rows) == limit or len(products) < number:
+                return rows
+        return None
 
     def parse_key(self, text: str) -> int | str:
         """The key of a cursor. Raises ValueError for one of another order."""
@@ -87,13 +109,19 @@ def page_query(
     found: QuerySet[Product], by: str, down: bool, fields: tuple[str, ...], limit: int, *key: Any
 ) -> QuerySet[Product, tuple[Any, ...]]:
     """The first `limit` of these products, or the first behind a key: rows of each one's key and these fields."""
-    column: Lower | F = Lower("sku") if by == "sku" else F("id")
-    order = (_ByBytes if by == "sku" else OrderBy)(column, descending=down)
-    if key and by == "sku":
-        found = found.filter(_Behind(column, Value(*key), arg_joiner=" ~<~ " if down else " ~>~ "))
-    elif key:
-        found = found.filter(**{"id__lt" if down else "id__gt": key[0]})
-    return found.order_by(order).values_list(column, *map(_as_text, fields))[:limit]
+    column = Lower("sku") if by == "sku" else F("id")
+    return _in_order(found, column, down, *key).values_list(column, *map(_as_text, fields))[:limit]
+
+
+def _in_order(found: QuerySet[Any, Any], column: Lower | F, down: bool, *key: Any) -> QuerySet[Any, Any]:
+    """These rows in the order of a column, from behind a key."""
+    if isinstance(column, Lower):
+        if key:
+            found = found.filter(_Behind(column, Value(*key), arg_joiner=" ~<~ " if down else " ~>~ "))
+        return found.order_by(_ByBytes(column, descending=down))
+    if key:
+        found = found.filter((LessThan if down else GreaterThan)(column, *key))
+    return found.order_by(OrderBy(column, descending=down))
 
 
 class _Behind(Func):
@@ -116,11 +144,12 @@ def _as_text(field: str) -> Any:
     return Cast(field, TextField()) if field == "attributes" else F(field)
 
 
-def _document(names: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
-    document = dict(zip(names, row, strict=True))
-    if "attributes" in document:
-        document["attributes"] = JsonText(document["attributes"])
-    return document
+def _documents(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    documents = [dict(zip(names, row, strict=True)) for row in rows]
+    if "attributes" in names:
+        for document in documents:
+            document["attributes"] = JsonText(document["attributes"])
+    return documents
 
 
 _ONE = Statement(lambda sku: with_sku(sku).order_by().values_list("id", *map(_as_text, FIELDS)), "sku")

@@ -126,7 +126,7 @@ def _make_batches(push: ChangePush, endpoint: WebhookEndpoint, wanted: int) -> N
     items = items_for(push, limit + 1)
     all_there = len(items) <= limit
     frame = _frame(push)
-    for batch in islice(_batches(items[:limit], most_items, MAX_BYTES - FRAME - _size(frame)), wanted):
+    for batch in islice(_batches(items[:limit], most_items, MAX_BYTES - FRAME - outbox.size_of(frame)), wanted):
         push.batches += 1
         push.after = batch[-1]["id"]
         last = all_there and push.after == items[-1]["id"]
@@ -171,7 +171,7 @@ def _batches(items: list[FeedItem], most_items: int, most_bytes: int) -> Iterato
     size = 0
     for item in items:
         told: dict[str, Any] = {name: item[name] for name in _ITEM}  # type: ignore[literal-required]
-        more = _size(told) + 1
+        more = outbox.size_of(told) + 1
         if batch and (len(batch) == most_items or size + more > most_bytes):
             yield batch
             batch, size = [], 0
@@ -179,7 +179,3 @@ def _batches(items: list[FeedItem], most_items: int, most_bytes: int) -> Iterato
         size += more
     if batch:
         yield batch
-
-
-def _size(value: Any) -> int:
-    return len(outbox.as_json(value).encode())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from common.parameters import whole_number
 from products.importing import columns, report
 from products.models import Import, ReportedRow
 
@@ -85,9 +86,9 @@ def rows_context(import_: Import, query: Mapping[str, str]) -> dict[str, Any]:
     outcome = query.get("outcome", "") if query.get("outcome") in outcomes else str(ReportedRow.Outcome.REJECTED)
     code, column = query.get("code", "").replace("\0", ""), query.get("column", "").replace("\0", "")
     rows = report.rows_of(import_, outcome, code=code, column=column)
-    after = query.get("after", "")
-    if after.isascii() and after.isdigit() and len(after) < 19:
-        rows = rows.filter(line_number__gt=int(after))
+    after = whole_number(query.get("after", ""))
+    if after is not None:
+        rows = rows.filter(line_number__gt=after)
     found = list(rows[: ROWS_A_PAGE + 1])
     page = found[:ROWS_A_PAGE]
     filters = {name: value for name, value in (("outcome", outcome), ("code", code), ("column", column)) if value}
@@ -96,6 +97,6 @@ def rows_context(import_: Import, query: Mapping[str, str]) -> dict[str, Any]:
         "code": code,
         "column": column,
         "report": report_of(import_, outcome, page, len(page)),
-        "first": urlencode(filters) if after else "",
+        "first": urlencode(filters) if after is not None else "",
         "next": urlencode({**filters, "after": page[-1].line_number}) if len(found) > ROWS_A_PAGE else "",
     }

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, time
 from functools import reduce
 from operator import or_
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import urlencode
 
-from django.db.models import CharField, Q, QuerySet
+from django.db.models import CharField, Q, QuerySet, Value
 from django.db.models.functions import Lower
 from django.db.models.lookups import IContains
 from django.utils.dateparse import parse_date
@@ -131,7 +132,9 @@ class Selection:
         if self.ids:
             found = found.filter(pk__in=self.ids)
         if self.sku:
-            found = found.alias(lower_sku=Lower("sku")).filter(lower_sku__startswith=self.sku.lower())
+            # PostgreSQL lowers both sides: Python does it otherwise where a word ends in Σ.
+            beginning = Lower(Value(normalize("NFC", self.sku)))
+            found = found.alias(lower_sku=Lower("sku")).filter(lower_sku__startswith=beginning)
         for word in self.search.split():
             found = found.filter(Q(sku__has_text=word) | Q(name__has_text=word))
         if self.changed_since:

@@ -127,16 +127,16 @@ def run_import(self: Task, import_id: str) -> None:
         dispatch(uuid.UUID(import_id))
 
 
-@shared_task
-def remove_orphan_files() -> None:
+@shared_task(ignore_result=False)
+def remove_orphan_files() -> dict[str, int]:
     """Remove the files of uploads that were cut off by the death of their process."""
-    receiver.remove_orphans()
+    return {"files": receiver.remove_orphans()}
 
 
-@shared_task
-def remove_expired_uploads() -> None:
+@shared_task(ignore_result=False)
+def remove_expired_uploads() -> dict[str, int]:
     """Remove the uploads that nobody has gone on with, and what there is of their files."""
-    uploads.remove_expired()
+    return {"uploads": uploads.remove_expired()}
 
 
 @shared_task

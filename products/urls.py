@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.urls import path
 
+from common.original_paths import with_or_without_slash
 from products.api.bulk import BulkViewSet
 from products.api.change_feed import ChangeFeedView
 from products.api.changes import ChangesViewSet
@@ -22,14 +21,6 @@ product_list = ProductViewSet.as_view({"get": "list", "post": "create"})
 product_detail = ProductViewSet.as_view(
     {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 )
-
-
-def with_or_without_slash(route: str, view_set: Any, actions: dict[str, str]) -> list[Any]:
-    """An original path, which is known by both spellings; the schema shows the one without."""
-    return [
-        path(f"{route}/", view_set.as_view(actions, schema=None)),
-        path(route, view_set.as_view(actions)),
-    ]
 
 
 urlpatterns = [

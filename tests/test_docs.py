@@ -79,6 +79,11 @@ def test_the_glossary_explains_every_state_and_phase(word: str) -> None:
     assert f"`{word}`" in GLOSSARY
 
 
+@pytest.mark.parametrize("word", Import.Standing.labels)
+def test_the_glossary_explains_what_pages_call_an_import(word: str) -> None:
+    assert f"| {word} |" in GLOSSARY
+
+
 @pytest.mark.parametrize("word", [*ReportedRow.Outcome.values, "created", "updated", "unchanged"])
 def test_the_glossary_explains_what_becomes_of_a_row(word: str) -> None:
     assert re.search(rf"^\|[^|]*\b{word}\b", GLOSSARY, re.MULTILINE)

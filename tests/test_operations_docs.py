@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from common.errors import ConflictError
+from odata.metrics import ServiceCollector
 from products import catalogue
 from products.models import Product
 
@@ -42,3 +43,11 @@ def test_a_catalogue_that_was_cut_into_parts_is_one_catalogue() -> None:
             assert cursor.fetchone()[0] > 8
         raise RolledBackError
     assert Product.objects.get().sku == "Old-1"
+
+
+@pytest.mark.django_db
+def test_every_figure_for_prometheus_is_explained() -> None:
+    names = {family.name for family in ServiceCollector().collect()}
+
+    assert {"odata_queue_age_seconds", "odata_webhook_attempts"} <= names
+    assert [name for name in sorted(names) if not re.search(rf"`{name}(_total)?[`{{]", PAGE)] == []

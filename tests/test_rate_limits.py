@@ -26,8 +26,9 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No counts of other tests, and no memory of a Valkey that was away."""
     monkeypatch.setattr(rate_limits, "_not_before", 0.0)
     rate_limits.valkey.cache_clear()
-    for key in rate_limits.valkey().scan_iter("odata:rate:*"):
-        rate_limits.valkey().delete(key)
+    valkey = rate_limits.valkey().client
+    for key in valkey.scan_iter("odata:rate:*"):
+        valkey.delete(key)
     yield
     rate_limits.valkey.cache_clear()
 
@@ -91,6 +92,15 @@ def test_without_valkey_everything_gets_through_and_the_log_says_so_once(ada: Us
 
     assert statuses == [200, 200, 200]
     assert [line["event"] for line in said].count("rate_not_limited") == 1
+
+
+def test_it_counts_on_where_valkey_has_closed_the_resting_connections(ada: User, settings: Settings) -> None:
+    settings.API_RATE_LIMIT = 10
+    client = client_of(ada)
+    client.get(URL)
+    rate_limits.valkey().client.client_kill_filter(_type="normal", skipme=True)
+
+    assert client.get(URL)["RateLimit"].startswith('"default";r=8;')
 
 
 @pytest.mark.django_db(transaction=True)

@@ -47,7 +47,7 @@ def test_every_command_it_names_is_one_of_manage_py(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", unique(re.findall(r"(?:localhost:8000|(?:GET|POST|PUT|DELETE) |`)(/[\w/{}$.]*)[`?\s\"]", README))
+    "path", unique(re.findall(r"(?:\$HOST|(?:GET|POST|PUT|DELETE) |`)(/[\w/{}$.]*)[`?\s\"]", README))
 )
 def test_every_address_it_names_is_answered(path: str) -> None:
     an_id = "0190163d-8694-739b-aea5-966c26f8ad90"

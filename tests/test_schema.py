@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +13,10 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
+
+from accounts.idempotency import IdempotentPosts
+from products.api.originals import OriginalProductViewSet
+from webhooks.api.originals import OriginalWebhookViewSet
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -59,6 +66,8 @@ def test_it_names_every_documented_address(schema: dict[str, Any]) -> None:
 def test_every_operation_says_what_it_does_and_how_it_fails(schema: dict[str, Any]) -> None:
     for name, operation in operations(schema):
         assert operation.get("summary"), name
+        assert operation.get("description"), name
+        assert all(answer["description"] for answer in operation["responses"].values()), name
         errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
         assert {"400", "401", "403"} <= set(errors), name
         for status, answer in errors.items():
@@ -97,6 +106,22 @@ def test_anybody_may_read_it() -> None:
 
     assert answer.status_code == 200
     assert answer.json()["openapi"] == "3.1.1"
+
+
+def test_nothing_in_it_is_told_to_those_who_change_the_code(schema: dict[str, Any]) -> None:
+    """An operation without a description had the docstring of its view, or of a base of that."""
+    text = json.dumps(schema)
+
+    for view in (IdempotentPosts, OriginalProductViewSet, OriginalWebhookViewSet):
+        assert json.dumps(inspect.getdoc(view)).strip('"') not in text
+    assert not re.search(r"\b(products|webhooks|accounts|common)\.[a-z_]+\.[A-Z]", text)
+
+
+def test_what_may_be_one_of_some_words_has_a_name_of_ours(schema: dict[str, Any]) -> None:
+    names = {name for name, component in schema["components"]["schemas"].items() if "enum" in component}
+
+    assert {"ImportState", "ImportMode", "ProductStatus"} <= names
+    assert [name for name in names if name.endswith("Enum")] == []
 
 
 def test_every_parameter_and_field_is_described(schema: dict[str, Any]) -> None:

@@ -179,7 +179,7 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """A URL in parts that are safe to connect to once the addresses are judged."""
 
     url: str
@@ -204,17 +204,17 @@ def check_url(url: str) -> None:
     connection. Raises RefusedUrlError.
     """
     policy = Policy.from_settings()
-    target = read_url(url, policy)
-    check_addresses(target.host, fixed_addresses(target), policy)
-    if target.literal is None:
+    there = read_url(url, policy)
+    check_addresses(there.host, fixed_addresses(there), policy)
+    if there.literal is None:
         try:
-            found = addresses_of(target.host)
+            found = addresses_of(there.host)
         except NameLookupError:
             return
-        check_addresses(target.host, found, policy)
+        check_addresses(there.host, found, policy)
 
 
-def read_url(url: str, policy: Policy) -> Target:
+def read_url(url: str, policy: Policy) -> Destination:
     """The parts of a URL that is fit for webhooks, as far as its text goes. Raises RefusedUrlError."""
     parts = split(url)
     scheme = parts["scheme"].lower()
@@ -238,7 +238,7 @@ def read_url(url: str, policy: Policy) -> Target:
             "WEBHOOK_ALLOWED_PORTS.",
             code="webhook_url_port",
         )
-    return Target(url, scheme, read_host(authority["host"].lower()), port)
+    return Destination(url, scheme, read_host(authority["host"].lower()), port)
 
 
 def split(url: str) -> re.Match[str]:
@@ -292,13 +292,13 @@ def read_ipv4(host: str) -> str:
         ) from None
 
 
-def fixed_addresses(target: Target) -> Sequence[str]:
+def fixed_addresses(there: Destination) -> Sequence[str]:
     """What a URL leads to whatever a name server says."""
-    if target.literal is not None:
-        return (str(target.literal),)
-    if target.host.endswith(".localhost"):
+    if there.literal is not None:
+        return (str(there.literal),)
+    if there.host.endswith(".localhost"):
         return KNOWN_NAMES["localhost"]
-    return KNOWN_NAMES.get(target.host, ())
+    return KNOWN_NAMES.get(there.host, ())
 
 
 def check_addresses(host: str, addresses: Iterable[str], policy: Policy) -> None:

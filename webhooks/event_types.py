@@ -348,7 +348,7 @@ _ALL = (
             url=_text("Of the endpoint."),
             reason=_text(),
             disabled_at=_TIME,
-            deliveries_waiting=_number("They are kept for 30 days and sent when it is turned on again."),
+            deliveries_waiting=_number("Kept, for 30 days or what the operator has set, and sent when it is on again."),
         ),
         _example(
             "endpoint.disabled",

@@ -70,16 +70,14 @@ def _buckets(latencies: list[int]) -> list[tuple[str, float]]:
 
 
 def _backlog(rows: list[dict[str, Any]]) -> Iterable[Metric]:
-    gauges = {
-        "backlog": "Deliveries that are still to be made.",
-        "claimed": "Deliveries that are being made.",
-        "age": "Seconds that the delivery which has been due longest is late.",
-    }
-    names = {"backlog": "backlog", "claimed": "in_flight", "age": "backlog_age_seconds"}
-    for name, what in gauges.items():
-        gauge = GaugeMetricFamily(f"odata_webhook_{names[name]}", what, labels=["endpoint"])
+    for name, column, what in (
+        ("backlog", "backlog", "Deliveries that are still to be made."),
+        ("in_flight", "claimed", "Deliveries that are being made."),
+        ("backlog_age_seconds", "age", "Seconds that the delivery which has been due longest is late."),
+    ):
+        gauge = GaugeMetricFamily(f"odata_webhook_{name}", what, labels=["endpoint"])
         for row in rows:
-            gauge.add_metric([row["endpoint"]], row[name])
+            gauge.add_metric([row["endpoint"]], row[column])
         yield gauge
     breaker = GaugeMetricFamily(
         "odata_webhook_breaker", "The endpoint's breaker: 0 closed, 1 half open, 2 open.", labels=["endpoint"]

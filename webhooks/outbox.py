@@ -65,6 +65,11 @@ def as_json(value: Any) -> str:
     return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
 
 
+def size_of(value: Any) -> int:
+    """The bytes that it takes in a body."""
+    return len(as_json(value).encode())
+
+
 def wanting(event_type: str) -> QuerySet[WebhookEndpoint]:
     """The endpoints that want events of this type, also those that are off."""
     refuse_unknown(event_type)

@@ -29,15 +29,7 @@ from django.conf import settings
 from yarl import URL
 
 from webhooks.attempted import CONNECT_SECONDS, Attempted, RefusedAddressError, Watch, answered, failed
-from webhooks.egress import (
-    Policy,
-    RefusedUrlError,
-    Target,
-    check_addresses,
-    check_sent_headers,
-    fixed_addresses,
-    read_url,
-)
+from webhooks.egress import Policy, RefusedUrlError, check_addresses, check_sent_headers, fixed_addresses, read_url
 from webhooks.names import Names
 
 READ_BYTES = 16 * 1024
@@ -138,7 +130,7 @@ class Sender:
     def __init__(self, *, dns_cache_seconds: int = DNS_CACHE_SECONDS) -> None:
         self._policy = Policy.from_settings()
         self._dns_cache_seconds = dns_cache_seconds
-        self._target = lru_cache(maxsize=4096)(self._read_target)
+        self._judged = lru_cache(maxsize=4096)(self._judge)
 
     async def __aenter__(self) -> Self:
         self._names = GuardedNames(Names(), self._policy)
@@ -192,15 +184,15 @@ class Sender:
         finally:
             WATCH.reset(token)
 
-    def _read_target(self, url: str) -> tuple[Target, URL]:
-        target = read_url(url, self._policy)
-        check_addresses(target.host, fixed_addresses(target), self._policy)
-        return target, URL(url, encoded=True)
+    def _judge(self, url: str) -> URL:
+        """The URL, as it is, if its text is fit for webhooks. Raises RefusedUrlError."""
+        there = read_url(url, self._policy)
+        check_addresses(there.host, fixed_addresses(there), self._policy)
+        return URL(url, encoded=True)
 
     async def _post(self, watch: Watch, url: str, headers: Mapping[str, str], body: bytes) -> Attempted:
         check_sent_headers(headers)
-        _, address = self._target(url)
-        response = await self._session.post(address, data=body, headers=headers, allow_redirects=False)
+        response = await self._session.post(self._judged(url), data=body, headers=headers, allow_redirects=False)
         try:
             watch.answered, watch.status = time.perf_counter(), response.status
             reply = await read_start(response)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import ClassVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.errors import InvalidInputError
 
@@ -137,16 +137,6 @@ def parse_private_key(secret: str) -> Ed25519Key:
     if key.secret() != PRIVATE_PREFIX + encode(both):
         raise InvalidSecretError("The two halves of the private key do not belong together: copy it again, as a whole.")
     return key
-
-
-def parse_public_key(public: str) -> Ed25519PublicKey:
-    """The public key of a text `whpk_..`. Raises InvalidSecretError."""
-    if not public.startswith(PUBLIC_PREFIX):
-        raise InvalidSecretError(f"The public key must begin with {PUBLIC_PREFIX}, and go on in base64.")
-    raw = decode(public, PUBLIC_PREFIX)
-    if len(raw) != 32:
-        raise InvalidSecretError(f"The public key has {len(raw)} bytes; one of ed25519 has 32.")
-    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 def check_strength(key: SigningKey) -> None:

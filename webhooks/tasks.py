@@ -44,9 +44,10 @@ def deliver() -> None:
     dispatcher.run()
 
 
-@shared_task
-def keep_days() -> None:
+@shared_task(ignore_result=False)
+def keep_days() -> dict[str, int]:
     """Make the days that come, drop those that are over."""
     partitions.make_ahead()
-    partitions.drop_expired()
+    dropped = partitions.drop_expired()
     statistics.drop_expired()
+    return {"partitions": dropped}

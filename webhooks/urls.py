@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from django.urls import URLPattern, path
 
-from django.urls import path
-
+from common.original_paths import with_or_without_slash
 from webhooks.api.deliveries import AttemptViewSet, DeliveryViewSet
 from webhooks.api.endpoints import EndpointViewSet
 from webhooks.api.event_types import EventTypesView
@@ -18,18 +17,10 @@ endpoint_detail = EndpointViewSet.as_view(
 )
 
 
-def endpoint_action(name: str) -> Any:
+def endpoint_action(name: str) -> URLPattern:
     return path(
         f"{BASE}<str:endpoint_id>/{name}/", EndpointViewSet.as_view({"post": name}), name=f"api-endpoint-{name}"
     )
-
-
-def with_or_without_slash(route: str, actions: dict[str, Any]) -> list[Any]:
-    """An original path, which is known by both spellings; the schema shows the one without."""
-    return [
-        path(f"{route}/", OriginalWebhookViewSet.as_view(actions, schema=None)),
-        path(route, OriginalWebhookViewSet.as_view(actions)),
-    ]
 
 
 urlpatterns = [
@@ -47,8 +38,8 @@ urlpatterns = [
     path(f"{BASE}attempts/<str:attempt_id>/", AttemptViewSet.as_view({"get": "retrieve"}), name="api-attempt"),
     path(f"{BASE}<str:endpoint_id>/", endpoint_detail, name="api-endpoint-detail"),
     *map(endpoint_action, ("rotate", "test", "pause", "resume")),
-    *with_or_without_slash("webhooks/create", {"post": "create"}),
-    *with_or_without_slash("webhooks/getall", {"get": "list_all"}),
-    *with_or_without_slash("webhooks/update_by_id/<path:url>/<str:status>", {"put": "switch"}),
-    *with_or_without_slash("webhooks/del_by_url/<path:url>", {"delete": "destroy"}),
+    *with_or_without_slash("webhooks/create", OriginalWebhookViewSet, {"post": "create"}),
+    *with_or_without_slash("webhooks/getall", OriginalWebhookViewSet, {"get": "list_all"}),
+    *with_or_without_slash("webhooks/update_by_id/<path:url>/<str:status>", OriginalWebhookViewSet, {"put": "switch"}),
+    *with_or_without_slash("webhooks/del_by_url/<path:url>", OriginalWebhookViewSet, {"delete": "destroy"}),
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
@@ -89,7 +90,35 @@ def test_ten_wrong_passwords_lock_whoever_it_is(alice: User, username: str) -> N
 
     assert answers == [200] * 9 + [429]
     assert locked.status_code == 429
-    assert locked["Retry-After"] == "900"
+    assert 890 < int(locked["Retry-After"]) <= 900
+    page = locked.content.decode()
+    until = re.search(r'Try again at <strong><time datetime="([^"]+)">[^<]+ UTC</time></strong>, in 15 minutes', page)
+    assert until
+    assert timedelta(minutes=14, seconds=50) < datetime.fromisoformat(until[1]) - timezone.now() < timedelta(minutes=16)
+    assert 'href="/login/">Back to the login' in page
+
+
+def test_a_lock_says_when_it_ends_and_ends_though_somebody_goes_on_trying(alice: User, settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 1
+    try_login("alice", "wrong")
+    AccessAttempt.objects.update(attempt_time=timezone.now() - timedelta(minutes=13))
+
+    locked = try_login("alice", "wrong")
+
+    assert 60 < int(locked["Retry-After"]) <= 120
+    assert "in 2 minutes" in locked.content.decode()
+    AccessAttempt.objects.update(attempt_time=timezone.now() - timedelta(minutes=15))
+    assert try_login("alice", PASSWORD).status_code == 302
+
+
+def test_who_is_locked_out_goes_on_to_where_they_wanted(alice: User, settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 1
+
+    page = (
+        Client().post("/login/", {"username": "alice", "password": "x", "next": "/imports/?a=1&b=2"}).content.decode()
+    )
+
+    assert 'href="/login/?next=/imports/%3Fa%3D1%26b%3D2">Back to the login' in page
 
 
 def test_behind_proxies_it_is_the_address_that_the_proxy_saw(alice: User, settings: Any) -> None:
@@ -119,7 +148,7 @@ def test_an_address_that_tries_many_names_is_locked_for_all_of_them(alice: User,
     locked = [try_login(name, PASSWORD, **{"X-Forwarded-For": "203.0.113.7"}) for name in ("nobody13", "alice")]
 
     assert [answer.status_code for answer in locked] == [429, 429]
-    assert locked[0]["Retry-After"] == "900"
+    assert 890 < int(locked[0]["Retry-After"]) <= 900
     assert try_login("alice", PASSWORD, **{"X-Forwarded-For": "203.0.113.8"}).status_code == 302
 
 
@@ -164,6 +193,43 @@ def test_who_has_a_second_factor_needs_it(alice: User) -> None:
     assert "present code" in without.content.decode()
     assert with_code.status_code == 302
     assert again.status_code == 200
+
+
+def test_a_right_code_after_a_wrong_one_is_told_to_wait(alice: User) -> None:
+    device = second_factor.begin(alice)
+    codes = second_factor.confirm(device, present_code(device))
+    assert codes
+    Authenticator.objects.update(last_t=-1)  # as if half a minute had gone by: each code works once
+    form = {"username": "alice", "password": PASSWORD}
+    wrong = f"{(int(present_code(device)) + 500_000) % 1_000_000:06d}"
+
+    first = Client().post("/login/", {**form, "code": wrong}).content.decode()
+    Authenticator.objects.update(throttling_failure_count=6)
+    right = Client().post("/login/", {**form, "code": present_code(device)}).content.decode()
+
+    assert "This is not the present code of your authenticator" in first
+    assert re.search(r"this one was not looked at\. Wait 3[012] seconds, then try again\.", right)
+    assert Client().post("/login/", {**form, "code": codes[0]}).status_code == 302  # of the other kind
+
+
+def test_on_the_page_of_the_second_factor_a_code_that_is_not_looked_at_is_told_to_wait(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    device = second_factor.begin(alice)
+
+    def told(act: str, code: str) -> str:
+        return str(client.post("/account/second-factor/", {"act": act, "code": code}).context["problem"])
+
+    def as_if_wrong_before() -> None:
+        Authenticator.objects.update(throttling_failure_count=8, throttling_failure_timestamp=timezone.now(), last_t=-1)
+
+    as_if_wrong_before()
+    assert re.search("not looked at. Wait 3 minutes, then try again", told("confirm", present_code(device)))
+    Authenticator.objects.update(throttling_failure_count=0)
+    assert told("confirm", present_code(device)) == ""
+    as_if_wrong_before()
+    assert re.search("not looked at. Wait 3 minutes, then try again", told("remove", present_code(device)))
+    assert second_factor.enrolled(alice)
 
 
 def test_staff_without_it_get_no_admin_page_where_it_is_required(settings: Any, alice: User) -> None:
@@ -274,6 +340,27 @@ def test_people_make_see_and_revoke_their_own_tokens(alice: User) -> None:
         "token.issued",
         "token.revoked",
     ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "days"), [({}, None), ({"works_for": "30"}, 30), ({"works_for": "day", "last_day": "tomorrow"}, 2)]
+)
+def test_a_token_works_for_as_long_as_was_chosen(alice: User, chosen: dict[str, str], days: int | None) -> None:
+    client, today = Client(), timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    client.force_login(alice)
+    if "last_day" in chosen:
+        chosen = {**chosen, "last_day": f"{today + timedelta(days=1):%Y-%m-%d}"}
+
+    page = client.post("/account/tokens/", {"name": "shop", "scopes": ["read"], **chosen}).content.decode()
+
+    expires_at = ApiToken.objects.get().expires_at
+    if days is None:
+        assert expires_at is None
+        assert "Works until it is revoked" in page
+    else:
+        assert expires_at is not None
+        assert today + timedelta(days=days) <= expires_at < today + timedelta(days=days + 1)
+        assert f'Works until <time datetime="{expires_at:%Y-%m-%dT%H:%M}' in page
 
 
 def test_people_change_their_own_password_and_are_logged_out_elsewhere(alice: User) -> None:

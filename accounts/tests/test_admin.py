@@ -38,7 +38,7 @@ def client_of(user: User) -> Client:
 
 
 def form(user: User, **overrides: Any) -> dict[str, Any]:
-    empty = {"expires_at_0": "", "expires_at_1": ""}
+    empty = {"works_for": "", "last_day": ""}
     return {"user": user.pk, "name": "shop", "scopes": ["read", "write"], **empty, **overrides}
 
 
@@ -61,10 +61,10 @@ def test_it_shows_a_new_token_once(root: User) -> None:
 
 
 def test_both_halves_of_a_time_have_a_name(root: User) -> None:
-    page = client_of(root).get(ADD).content.decode()
+    page = client_of(root).get(f"/admin/accounts/user/{root.pk}/change/").content.decode()
 
-    assert 'aria-label="Expires at: date"' in page
-    assert 'aria-label="Expires at: time"' in page
+    assert 'aria-label="Last login: date"' in page
+    assert 'aria-label="Last login: time"' in page
 
 
 def test_only_the_name_of_a_token_can_be_changed(root: User) -> None:
@@ -91,7 +91,10 @@ def test_deleting_a_token_revokes_it(root: User) -> None:
         ({"scopes": []}, "This field is required."),
         ({"scopes": ["fly"]}, "not one of the available choices"),
         ({"name": ""}, "This field is required."),
-        ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}, "This lies in the past."),
+        ({"works_for": "day", "last_day": "2020-01-01"}, "This lies in the past."),
+        ({"works_for": "day"}, "Say until which day it is to work."),
+        ({"works_for": "7", "last_day": "2099-01-01"}, "You chose “7 days” as well."),
+        ({"works_for": "for ever"}, "not one of the available choices"),
     ],
 )
 def test_it_refuses_a_token_that_is_not_right(root: User, wrong: dict[str, Any], words: str) -> None:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.utils import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_http_methods
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions as drf
 from rest_framework import serializers
@@ -88,7 +88,7 @@ class Failing(APIView):
         return Response(body.data)
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
 def failing_page(request: HttpRequest, kind: str) -> HttpResponse:
     """The same of a plain Django view."""
     FAILURES[kind]()

@@ -65,6 +65,33 @@ def test_it_tells_every_failure_of_a_page_as_a_page(client: Client, kind: str) -
     assert response["X-Request-ID"] in response.content.decode()
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "may_pass"),
+    [
+        ("forbidden", "log out first", False),
+        ("missing", "Is the address written right?", False),
+        ("too-big", "send less at once", False),
+        ("bug", "Try again; if it stays so", True),
+        ("database-down", "Try again.", True),
+        ("throttled", "", True),
+    ],
+)
+def test_a_page_says_what_to_do_next(client: Client, kind: str, words: str, may_pass: bool) -> None:
+    page = client.get(f"/page/{kind}/", headers={"Accept": "text/html"}).content.decode()
+
+    assert words in page
+    assert ('<a class="button" href="">Try again</a>' in page) is may_pass
+    assert page.count("Something went wrong on our side") == (
+        2 if kind == "bug" else 0
+    )  # the window's title, the heading
+
+
+def test_a_form_that_met_a_database_that_is_away_is_sent_once_more(client: Client) -> None:
+    page = client.post("/page/database-down/", headers={"Accept": "text/html"})
+
+    assert "Go back and send it once more." in page.content.decode()
+
+
 def test_it_tells_a_page_as_json_to_those_who_ask_for_json(client: Client) -> None:
     assert problem(client.get("/page/missing/", headers={"Accept": "application/json"}))["code"] == "not_found"
     assert problem(client.get("/nowhere/", headers={"Accept": "application/problem+json"}))["code"] == "not_found"

@@ -12,7 +12,7 @@ import pytest
 from django.utils.translation import gettext_lazy
 from rest_framework.renderers import JSONRenderer
 
-from common.rendering import FastJSONRenderer
+from common.rendering import FastJSONRenderer, JsonText
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,15 @@ def test_it_writes_what_the_slow_one_writes(value: Any) -> None:
 
 def test_it_indents_where_the_client_asks_for_it() -> None:
     assert FastJSONRenderer().render({"a": 1}, "application/json; indent=2") == b'{\n  "a": 1\n}'
+
+
+@pytest.mark.parametrize(
+    ("beside", "media_type"), [(1, "application/json"), (2**70, ""), (1, "application/json; indent=2")]
+)
+def test_what_is_json_already_goes_in_as_it_is_whoever_writes_the_rest(beside: int, media_type: str) -> None:
+    data = {"attributes": JsonText('{"size": 1e22}'), "beside": beside}
+
+    assert json.loads(FastJSONRenderer().render(data, media_type)) == {"attributes": {"size": 1e22}, "beside": beside}
 
 
 def test_it_writes_nothing_where_there_is_nothing() -> None:

@@ -3,7 +3,7 @@
     .venv/bin/python docs/images/make.py http://localhost:8000 ada PASSWORD
 
 It imports the sample file of 500,000 products, and takes its page while it is being written; then a file on the upload
-page, and what it would change. The browser is the program that CHROMIUM names, or `chromium`.
+page, what it would change, and the admin then. The browser is the program that CHROMIUM names, or `chromium`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ CHANGED = (
     + "OD-9000001;Floor lamp;brass;active\n;Without a code;oak;active\nOD-0000009;Wall lamp;steel;sold\n"
 )
 WIDTH, HEIGHT = 1180, 880
+ADMIN = {"width": 1280, "height": 860}
 
 
 def write_sample(folder: Path) -> Path:
@@ -79,11 +80,24 @@ def take_all(page: Page, url: str, folder: Path) -> None:
     page.goto(f"{url}/imports/new/")
     page.get_by_label("File", exact=True).set_input_files(folder / "new-names.csv")
     page.get_by_role("button", name="Keep the others as attributes").click()
-    page.get_by_label("Look first").set_checked(True)
+    page.get_by_label("Check first").set_checked(True)
+    page.locator("[data-preview]").evaluate("part => part.scrollIntoView()")
     shoot(page, "upload-page")
     page.get_by_role("button", name="Upload and check").click()
     page.wait_for_function("() => document.title.startsWith('Checked')")
     shoot(page, "check-page")
+    take_admin(page, url)
+
+
+def take_admin(page: Page, url: str) -> None:
+    """Its first page in the light, and the products that a search finds in the dark."""
+    page.set_viewport_size(ADMIN)  # type: ignore[arg-type]  # a width and a height
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{url}/admin/")
+    page.screenshot(path=FOLDER / "admin.png")
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{url}/admin/products/product/?q=lamp&status=active")
+    page.screenshot(path=FOLDER / "admin-products-dark.png")
 
 
 def main(url: str, username: str, password: str) -> None:

@@ -220,34 +220,31 @@ def webhooks() -> Iterator[Finding]:
 
 def webhook_secrets() -> Iterator[Finding]:
     """Whether the keys are those that the database was written with, as they are not after a restore without them."""
-    with health.own_connection() as database:
-        sealed = [text for (text,) in database.execute(SECRETS).fetchall()]
-    unreadable = sum(not _can_be_read(text) for text in sealed)
-    if unreadable:
-        yield error(
-            "webhook_secrets",
-            f"{unreadable:,} of {len(sealed):,} webhook secrets can't be decrypted: their webhooks can't be signed.",
-            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or give "
-            "these endpoints new secrets.",
-        )
-    else:
-        yield ok("webhook_secrets", f"All {len(sealed):,} webhook secrets can be decrypted.")
+    without = "their webhooks can't be signed", "give these endpoints new secrets"
+    return _sealed("webhook_secrets", SECRETS, *without)
 
 
 def second_factors() -> Iterator[Finding]:
     """The same of second factors: who has one that can't be read can't log in."""
+    without = "their codes are refused", "have these people set up new ones: manage.py reset_second_factor NAME"
+    return _sealed("second_factors", SECOND_FACTORS, *without)
+
+
+def _sealed(what: str, statement: str, then: str, instead: str) -> Iterator[Finding]:
+    """Whether what these rows hold can be decrypted; what follows if not, and what else could be done."""
+    things = what.replace("_", " ")
     with health.own_connection() as database:
-        sealed = [text for (text,) in database.execute(SECOND_FACTORS).fetchall()]
+        sealed = [text for (text,) in database.execute(statement).fetchall()]
     unreadable = sum(not _can_be_read(text) for text in sealed)
     if unreadable:
         yield error(
-            "second_factors",
-            f"{unreadable:,} of {len(sealed):,} second factors can't be decrypted: their codes are refused.",
-            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or have "
-            "these people set up new ones: manage.py reset_second_factor NAME.",
+            what,
+            f"{unreadable:,} of {len(sealed):,} {things} can't be decrypted: {then}.",
+            "Put the old key back (ODATA_HOME/webhook_secret_keys, or at the end of WEBHOOK_SECRET_KEYS), or "
+            f"{instead}.",
         )
     else:
-        yield ok("second_factors", f"All {len(sealed):,} second factors can be decrypted.")
+        yield ok(what, f"All {len(sealed):,} {things} can be decrypted.")
 
 
 def sessions() -> Iterator[Finding]:

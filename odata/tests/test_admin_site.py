@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.admin import site
 from django.test import Client
+from django_celery_results.models import TaskResult
 
 from accounts.models import User
 from odata.admin_site import SUBJECTS, by_subject
@@ -42,13 +43,14 @@ def test_every_model_of_a_subject_is_there() -> None:
 
 
 @pytest.mark.django_db
-def test_the_menu_has_no_results_of_tasks(client: Client) -> None:
+def test_the_menu_names_the_results_of_tasks_once_beside_the_doctor(client: Client) -> None:
     client.force_login(User.objects.create_superuser("ada"))
 
     page = client.get("/admin/").content.decode()
 
-    assert 'aria-label="Menu"' in page
-    assert "django_celery_results" not in page
+    service = page[page.index('<ul aria-labelledby="subject-service">') :].split("</ul>")[0]
+    assert re.findall(">([^<]+)</a>", service) == ["Doctor", "Task results"]
+    assert page.count("django_celery_results") == 1
 
 
 @pytest.mark.django_db
@@ -85,3 +87,20 @@ def test_so_does_the_page_that_asks_before_many_are_deleted(client: Client) -> N
 def way_of(page: str) -> str:
     crumbs = page[page.index('<div class="breadcrumbs">') :].split("</div>")[0]
     return " ".join(html.unescape(re.sub("<[^>]+>", "", crumbs)).split())
+
+
+@pytest.mark.django_db
+def test_what_the_clean_up_came_to_is_shown_with_what_stopped_it(client: Client) -> None:
+    client.force_login(User.objects.create_superuser("ada"))
+    store = TaskResult.objects.store_result
+    store("application/json", "utf-8", "1", '{"files": 3}', "SUCCESS", task_name="products.tasks.remove_orphan_files")
+    stopped = "Traceback (most recent call last):\n  somewhere\nOSError: The bucket is away.\n"
+    store(
+        "application/json", "utf-8", "2", "{}", "FAILURE", traceback=stopped, task_name="odata.tasks.remove_what_is_old"
+    )
+
+    page = html.unescape(client.get("/admin/django_celery_results/taskresult/").content.decode())
+
+    assert '{"files": 3}' in page
+    assert "<summary>OSError: The bucket is away.</summary>" in page
+    assert stopped in page

@@ -91,13 +91,13 @@ def month_of_imports(user: Person) -> dict[str, Any]:
     first = today - timedelta(days=DAYS - 1)
     begun = datetime.combine(first, time.min, UTC)
     imports = Import.objects.visible_to(user).filter(pk__gte=first_uuid7(begun), kind=Import.Kind.FILE)
-    states = dict(imports.order_by().values_list("state").annotate(Count("pk")))
+    standings = imports.by_standing()
     done = imports.filter(state=Import.State.SUCCESS, started_at__isnull=False, finished_at__isnull=False)
     came_to = done.aggregate(rows=Sum("rows_read"), took=Sum(F("finished_at") - F("started_at")))
     rows, seconds = came_to["rows"] or 0, (came_to["took"] or timedelta()).total_seconds()
     return {
-        "states": [(value, label, states.get(value, 0)) for value, label in Import.State.choices],
-        "total": sum(states.values()),
+        "states": [(value, label, standings.get(value, 0)) for value, label in Import.Standing.choices],
+        "total": sum(standings.values()),
         "rows": rows,
         "rows_per_second": rows / seconds if seconds else None,
         **chart(imports, first, today),

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from common.counting import EstimatingPaginator
 from common.moments import moment
+from common.read_only import ReadOnly
 from products.models import ProductChange
 from products.pushing import last_change
 
@@ -26,7 +27,7 @@ NEWEST = 10_000
 
 
 @admin.register(ProductChange)
-class ProductChangeAdmin(ProductChangeAdminBase):
+class ProductChangeAdmin(ReadOnly, ProductChangeAdminBase):
     """The newest changes of the catalogue. Older ones are on the pages of their products and imports."""
 
     list_display = ("product", "action", "version", "changed", "source")
@@ -40,15 +41,6 @@ class ProductChangeAdmin(ProductChangeAdminBase):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProductChange]:
         return super().get_queryset(request).filter(id__gt=last_change() - NEWEST)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: ProductChange | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: ProductChange | None = None) -> bool:
-        return False
 
     @admin.display(description="Sku")
     def product(self, change: ProductChange) -> SafeString | str:

@@ -50,6 +50,20 @@ class PeriodFilter(admin.SimpleListFilter):
         return queryset.filter(created_at__gte=midnight - timedelta(days=int(self.value() or 1) - 1))
 
 
+class StandingFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(Import.Standing.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Import]) -> QuerySet[Import]:
+        if self.value() not in Import.Standing.values:
+            return queryset
+        imports: Any = queryset
+        return imports.standing(self.value())  # type: ignore[no-any-return]
+
+
 @admin.register(Import)
 class ImportAdmin(ImportAdminBase):
     """Read-only: an import is made by an upload and changed by its worker."""
@@ -67,7 +81,7 @@ class ImportAdmin(ImportAdminBase):
         "duration",
     )
     list_display_links = ("file_name",)
-    list_filter = ("state", PeriodFilter, "kind", ("created_by", admin.RelatedOnlyFieldListFilter))
+    list_filter = (StandingFilter, PeriodFilter, "kind", ("created_by", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("created_by",)
     list_per_page = 50
     ordering = ("-id",)
@@ -147,9 +161,8 @@ class ImportAdmin(ImportAdminBase):
 
     @admin.display(description="State")
     def shown_state(self, import_: Import) -> SafeString:
-        word = "To decide" if import_.phase == Import.Phase.CHECKED else import_.get_state_display()
         running = f" {import_.percent:.0f} %" if import_.state == Import.State.PROGRESS else ""
-        return format_html('<span class="state {}">{}{}</span>', import_.state, word, running)
+        return format_html('<span class="state {}">{}{}</span>', import_.standing, import_.standing.label, running)
 
     @admin.display(description="Kind")
     def shown_kind(self, import_: Import) -> str:

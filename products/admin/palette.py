@@ -74,7 +74,7 @@ def _imports(request: HttpRequest, text: str) -> Iterator[Entry]:
     page = "admin:products_import_change" if request.user.has_perm("products.view_import") else "import-detail"
     seen = Import.objects.visible_to(request.user)
     for import_ in seen.filter(file_name__icontains=text).order_by("-pk")[:FEW]:
-        hint = f"{import_.get_state_display()}, {import_.created_at:%Y-%m-%d}"
+        hint = f"{import_.standing.label}, {import_.created_at:%Y-%m-%d}"
         yield _entry("Imports", import_.file_name, hint, reverse(page, args=[import_.pk]))
 
 

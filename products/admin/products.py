@@ -26,6 +26,7 @@ from django.utils.safestring import SafeString
 from common.counting import EstimatingPaginator, estimate
 from common.errors import InvalidInputError, ServiceError
 from common.moments import moment
+from common.parameters import whole_number
 from products import catalogue
 from products.admin.timeline import timeline
 from products.models import Import, Product
@@ -109,6 +110,16 @@ class ProductChangeForm(ProductForm):
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.fields["seen"].initial = self.instance.version
+
+    def clean_sku(self) -> str:
+        """Upper and lower case count as the same: of a new product only, since it can't be changed."""
+        sku: str = self.cleaned_data["sku"]
+        taken = catalogue.with_sku(sku).first()
+        if taken is not None and taken.pk != self.instance.pk:
+            link = reverse("admin:products_product_change", args=[taken.pk])
+            words = format_html('There is already a product with this sku: <a href="{}">{}</a>.', link, taken.sku)
+            raise forms.ValidationError(words, code="sku_taken")
+        return sku
 
     def clean_attributes(self) -> Any:
         attributes = self.cleaned_data["attributes"]
@@ -387,11 +398,6 @@ def actor(request: HttpRequest) -> User:
     if not request.user.is_authenticated:  # the admin lets nobody in who is not
         raise PermissionDenied
     return request.user
-
-
-def whole_number(text: str) -> int | None:
-    """What an address or a form names: an id, a version. None for what is none, or none that fits in 64 bits."""
-    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def is_across(request: HttpRequest) -> bool:

@@ -17,17 +17,8 @@ from common.openapi import problems
 from common.pagination import KeyPages
 from common.parameters import choice
 from products.api.imports import ID, visible_import
-from products.changes import ChangeFilter, changes_of
+from products.changes import Action, ChangeFilter, changes_of
 from products.models import ProductChange
-
-
-class Action(models.TextChoices):
-    """What may become of a product."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    DEACTIVATED = "deactivated"
-    DELETED = "deleted"
 
 
 class Field(models.TextChoices):

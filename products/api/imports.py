@@ -60,7 +60,7 @@ OPTION_FIELDS: dict[str, dict[str, Any]] = {
         "type": "string",
         "pattern": f"^{LIMIT}?$",
         "default": "100,10%",
-        "description": "Rows (`100`), a share (`10%`) or both (`100,10%`: more than either stops it only if both are).",
+        "description": "More bad rows stop it: `100`, a share (`10%`), both (`100,10%`: more than either) or `none`.",
     },
     "duplicates": {
         "type": "string",
@@ -224,7 +224,12 @@ def upload_schema(**how: Any) -> Any:
         responses={200: ImportDocument(many=True), **problems()},
     ),
     create=upload_schema(summary="Import a file"),
-    retrieve=extend_schema(summary="Read an import", parameters=[ID], responses={200: ImportDetail, **problems(404)}),
+    retrieve=extend_schema(
+        summary="Read an import",
+        description="How far it is, what it came to, and in `same_as` the last import of the same file.",
+        parameters=[ID],
+        responses={200: ImportDetail, **problems(404)},
+    ),
 )
 @extend_schema(tags=["imports"])
 class ImportViewSet(IdempotentPosts, GenericViewSet):

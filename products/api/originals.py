@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from accounts.models import Scope
 from common.errors import InvalidInputError
 from common.openapi import problems
+from common.parameters import whole_number
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
@@ -30,6 +31,7 @@ class OriginalImportViewSet(ImportViewSet):
     create=extend_schema(
         operation_id="original_products_create",
         summary="Create a product",
+        description="As `POST /api/v1/products/`.",
         parameters=[ETAG],
         request=NewProduct,
         responses={201: ProductDocument, **problems(409, 415)},
@@ -37,12 +39,14 @@ class OriginalImportViewSet(ImportViewSet):
     retrieve=extend_schema(
         operation_id="original_products_retrieve",
         summary="Read a product",
+        description="As `GET /api/v1/products/{sku}/`.",
         parameters=[SKU, IF_NONE_MATCH, ETAG],
         responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
         operation_id="original_products_update",
         summary="Replace a product",
+        description="As `PUT /api/v1/products/{sku}/`.",
         parameters=[SKU, IF_MATCH, ETAG],
         request=ProductFields,
         responses={200: ProductDocument, **problems(404, 412, 415)},
@@ -50,6 +54,7 @@ class OriginalImportViewSet(ImportViewSet):
     destroy=extend_schema(
         operation_id="original_products_delete",
         summary="Delete a product",
+        description="As `DELETE /api/v1/products/{sku}/`.",
         parameters=[SKU, IF_MATCH],
         responses={204: None, **problems(404, 412)},
     ),
@@ -108,7 +113,8 @@ def _meant(sku: str) -> str:
 def _number(request: Request, name: str, default: int, most: int = FARTHEST) -> int:
     """A count out of the address. Raises InvalidInputError for anything but a number from 0 to `most`."""
     text = request.query_params.get(name, "") or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= most):
+    number = whole_number(text, most)
+    if number is None:
         message = f"{name}={text!r} must be a whole number from 0 to {most}."
         raise InvalidInputError.about(name, message, "invalid_number")
-    return int(text)
+    return number

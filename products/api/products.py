@@ -119,17 +119,20 @@ class ProductPages(KeyPages):
 @extend_schema_view(
     list=extend_schema(
         summary="List products",
+        description="Page by page. All filters that are given have to be met.",
         parameters=[*FILTERS, ORDERING, CHOSEN, TOTAL],
         responses={200: ShownProduct(many=True), **problems()},
     ),
     create=extend_schema(
         summary="Create a product",
+        description="Its sku has to be new, whatever its case.",
         parameters=[ETAG],
         request=NewProduct,
         responses={201: ProductDocument, **problems(409, 415)},
     ),
     retrieve=extend_schema(
         summary="Read a product",
+        description="As it is now.",
         parameters=[SKU, CHOSEN, IF_NONE_MATCH, ETAG],
         responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
@@ -142,12 +145,16 @@ class ProductPages(KeyPages):
     ),
     partial_update=extend_schema(
         summary="Change a product",
+        description="Fields that are left out stay. The version grows only if something really changes.",
         parameters=[SKU, IF_MATCH, ETAG],
         request=ProductPatch,
         responses={200: ProductDocument, **problems(404, 412, 415)},
     ),
     destroy=extend_schema(
-        summary="Delete a product", parameters=[SKU, IF_MATCH], responses={204: None, **problems(404, 412)}
+        summary="Delete a product",
+        description="Its history stays. A later product with the same sku is another one.",
+        parameters=[SKU, IF_MATCH],
+        responses={204: None, **problems(404, 412)},
     ),
 )
 @extend_schema(tags=["products"])

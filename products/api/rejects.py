@@ -35,7 +35,8 @@ OUTCOME = OpenApiParameter(
     OpenApiTypes.STR,
     enum=ReportedRow.Outcome.values,
     default=str(ReportedRow.Outcome.REJECTED),
-    description="`rejected`: rows with errors. `duplicate`: rows that a later line with the same sku replaced.",
+    description="`rejected`: rows with errors. `duplicate`: rows that a later line with the same sku replaced. "
+    "`repaired`: rows that were applied, after something in them was put right.",
 )
 
 
@@ -91,18 +92,20 @@ class RejectsViewSet(GenericViewSet):
     @extend_schema(
         operation_id="imports_rejects_list",
         summary="List the rows that were not applied",
+        description="In the order of the file, with their cells as they were and all that is wrong with them.",
         parameters=[ID, OUTCOME],
         responses={200: ReportedRowDocument(many=True), **problems(404)},
     )
     def list(self, request: Request, import_id: str) -> Response:
         import_ = _kept(visible_import(request, import_id))
-        rows = import_.reported_rows.filter(outcome=_outcome(request))
+        rows = report.rows_of(import_, _outcome(request))
         page = self.paginate_queryset(rows.values("line_number", "outcome", "errors", "cells")) or []
         return self.get_paginated_response([_reported(row) for row in page])
 
     @extend_schema(
         operation_id="imports_rejects_summary",
         summary="Count the rows that were not applied by cause",
+        description="The most frequent cause first, each with the first lines that it is found in.",
         parameters=[ID, OUTCOME],
         responses={200: CausesDocument, **problems(404)},
     )

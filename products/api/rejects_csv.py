@@ -18,19 +18,22 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from products.importing import report
+from products.importing.columns import REPORT_COLUMNS, header_name, is_of_report
 from products.importing.formulas import made_safe
 from products.models import Import
 
-LINE, ERROR = "_line", "_error"
 ROWS_A_CHUNK = 500
 
 
 def rejects_csv(import_: Import, outcome: str) -> Iterator[str]:
     """The file in pieces of some hundred rows, read from the database as they are asked for."""
     header = [str(name) for name in import_.header]
-    ours = {index for index, name in enumerate(header) if name.strip().casefold() in (LINE, ERROR)}
-    rows = import_.reported_rows.filter(outcome=outcome).order_by("line_number")
-    yield "\ufeff" + _text([[LINE, ERROR, *_without(header, ours)]])
+    ours = {index for index, name in enumerate(header) if is_of_report(name)}
+    # A column without a name is called by its place, which is another one here: so a mapping finds it still.
+    names = [name if name.strip() else header_name(header, position) for position, name in enumerate(header)]
+    rows = report.rows_of(import_, outcome)
+    yield "\ufeff" + _text([[*REPORT_COLUMNS, *_without(names, ours)]])
     last_line = -1
     # Page by page: a cursor would have to outlive its transaction, which a pooler in between does not let it.
     while page := list(

@@ -13,7 +13,7 @@ from rest_framework import serializers
 
 from common.fields import Body, Text
 from common.openapi import NO_NUL, example
-from products.importing.columns import DESCRIPTION, MAX_COLUMNS, NAME, SKU
+from products.importing.columns import DESCRIPTION, MAX_COLUMNS, NAME, SKU, UNSEEN
 from products.importing.lines import MAX_FIELD
 from products.importing.options import LIMIT
 from products.models import Import, Product, ReportedRow
@@ -22,11 +22,12 @@ _SPACE = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u30
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 
 
-def line(longest: int) -> str:
-    """Pattern of a text of 1 to so many characters, none of them a control character. Spaces around it, which are taken
-    off, do not count; they are those that `str.strip` knows."""
-    edge = f"[^{_SPACE}{_CONTROL}]"
-    return f"^[{_SPACE}]*{edge}([^{_CONTROL}]{{0,{longest - 2}}}{edge})?[{_SPACE}]*$"
+def line(longest: int, *, but: str = "") -> str:
+    """Pattern of a text of 1 to so many characters, none of them a control character or one of those in `but`. Spaces
+    around it, which are taken off, do not count; they are those that `str.strip` knows."""
+    inside = f"[^{_CONTROL}{but}]"
+    edge = f"[^{_SPACE}{_CONTROL}{but}]"
+    return f"^[{_SPACE}]*{edge}({inside}{{0,{longest - 2}}}{edge})?[{_SPACE}]*$"
 
 
 PARAGRAPHS = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
@@ -48,7 +49,7 @@ class TextField(serializers.CharField):
         return "" if data == "" else super().run_validation(data)
 
 
-@extend_schema_field({"type": "string", "minLength": 1, "pattern": line(SKU.limit)})
+@extend_schema_field({"type": "string", "minLength": 1, "pattern": line(SKU.limit, but=UNSEEN)})
 class SkuField(TextField):
     """Text; its rules are the catalogue's."""
 
@@ -159,7 +160,7 @@ class FormatDocument(serializers.Serializer):
 
 
 class ImportDocument(serializers.Serializer):
-    """All there is to know of an import: `products.progress.ImportDocument`, for the schema."""
+    """All there is to know of an import."""
 
     id = serializers.UUIDField(help_text="Names the import.")
     task_id = serializers.UUIDField(help_text="The same as `id`.")
@@ -254,7 +255,7 @@ class ImportDetail(ImportDocument):
 
 @extend_schema_field({"type": "string", "pattern": f"^{LIMIT}$"})
 class LimitField(Text):
-    """Text; `MaxRejects.parse` reads it."""
+    """Text; `Limit.parse` reads it."""
 
 
 @example("Another limit", {"max_deactivated": "25%"})

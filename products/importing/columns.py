@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -82,10 +83,18 @@ STATUS = Column(
 
 COLUMNS = (SKU, NAME, DESCRIPTION, STATUS)
 
+UNSEEN = r"\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Characters that nobody sees, as within the brackets of a regular expression: soft hyphens, spaces and joiners of no
+width, marks of direction and of byte order. They come with what is copied from web pages, or from file to file. Two
+skus that differ in them look the same."""
+
+
+_unseen = re.compile(f"[{UNSEEN}]")
+
 
 def fold(header: str) -> str:
-    """The header without what people vary in it: `Product-SKU ` and `product_sku` are one."""
-    return "".join(header.casefold().replace("-", " ").replace("_", " ").split())
+    """The header without what people vary in it, or don't see: `Product-SKU ` and `product_sku` are one."""
+    return "".join(_unseen.sub("", header).casefold().replace("-", " ").replace("_", " ").split())
 
 
 _BY_HEADER = {fold(header): column for column in COLUMNS for header in column.headers}
@@ -122,6 +131,10 @@ def target_problem(target: str) -> str:
     return ""
 
 
+REPORT_COLUMNS = ("_line", "_error")
+"""What a file of rejected rows has before the columns of its own file: a line there, and what is wrong with its row."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which cell of a row belongs to which column."""
@@ -139,6 +152,21 @@ class Layout:
 def header_name(header: Sequence[str], position: int) -> str:
     """What a column is called: by its header or, where it has none, by its place."""
     return without_mark(header[position].strip()) or f"(column {position + 1})"
+
+
+def own_header(header: str) -> str:
+    """The header as the file has it for which this one was made: without a mark, and empty for a column that is
+    called by its place, as in a file of rejected rows."""
+    name = without_mark(header.strip())
+    return "" if _place.fullmatch(name) else name
+
+
+def is_of_report(header: str) -> bool:
+    """Whether this is a column that a file of rejected rows adds."""
+    return header.strip().casefold() in REPORT_COLUMNS
+
+
+_place = re.compile(r"\(column [0-9]+\)")
 
 
 def target_of(name: str, mapping: Mapping[str, str]) -> str:

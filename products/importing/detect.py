@@ -252,7 +252,9 @@ def _best(
     found = []
     for each in delimiters:
         marks = _quotes(lines, each) if quote is None else (quote,)
-        found += [_judge(lines, each, mark, declared=declared) for mark in marks if mark != each]
+        # What speaks for another mark may stand in any row, and so may what speaks against it.
+        rows = SAMPLE_ROWS if len(marks) == 1 else len(lines)
+        found += [_judge(lines, each, mark, most_rows=rows, declared=declared) for mark in marks if mark != each]
     return max(found, key=lambda each: each[0])
 
 
@@ -270,8 +272,10 @@ def _quotes(lines: Sequence[str], delimiter: str) -> tuple[str, ...]:
     return ('"', "'") if any(map(usual.search, lines)) else ("'", '"')
 
 
-def _judge(lines: Sequence[str], delimiter: str, quote: str, *, declared: bool) -> tuple[_Merit, Dialect]:
-    rows, unread = _first_rows(lines, delimiter, quote)
+def _judge(
+    lines: Sequence[str], delimiter: str, quote: str, *, most_rows: int, declared: bool
+) -> tuple[_Merit, Dialect]:
+    rows, unread = _first_rows(lines, delimiter, quote, most_rows)
     if not rows:  # where the quoting of the header is broken, its first line still tells
         rows, unread = [_Row(1, line.split(delimiter)) for line in lines[:1]], 0
     if not rows:
@@ -285,7 +289,7 @@ def _judge(lines: Sequence[str], delimiter: str, quote: str, *, declared: bool) 
     return _Merit(known, agreeing, bare, len(header)), Dialect(delimiter, quote, rows[at].line_number)
 
 
-def _first_rows(lines: Sequence[str], delimiter: str, quote: str) -> tuple[list[_Row], int]:
+def _first_rows(lines: Sequence[str], delimiter: str, quote: str, most: int) -> tuple[list[_Row], int]:
     """The rows, and how many lines can't be read as rows: this is not the dialect, or the sample is cut within one."""
     rows: list[_Row] = []
     parser = csv.reader(lines, **csv_options(delimiter, quote))
@@ -294,11 +298,11 @@ def _first_rows(lines: Sequence[str], delimiter: str, quote: str) -> tuple[list[
         for cells in parser:
             if cells:
                 rows.append(_Row(line_number, cells))
-            if len(rows) == SAMPLE_ROWS:
+            if len(rows) == most:
                 break
             line_number = parser.line_num + 1
     except csv.Error:
-        return rows, min(SAMPLE_ROWS - len(rows), sum(1 for line in lines[line_number - 1 :] if line.strip()))
+        return rows, min(most - len(rows), sum(1 for line in lines[line_number - 1 :] if line.strip()))
     return rows, 0
 
 

@@ -54,7 +54,7 @@ class Lines:
     def sample(self) -> str:
         """The whole lines at the beginning of the file; a mistake in the text is not yet an error."""
         head = self._source.head
-        text = codecs.getincrementaldecoder(self._encoding.codec)("replace").decode(head).removeprefix("\ufeff")
+        text = codecs.getincrementaldecoder(self._encoding.codec)("replace").decode(head).lstrip("\ufeff")
         if len(head) < HEAD_BYTES:
             return text
         end = max(text.rfind("\n"), text.rfind("\r"))
@@ -80,7 +80,7 @@ class Lines:
             more = self._source.read(BLOCK_BYTES)
             text = self._decode(data, final=not more)
             if beginning and text:
-                text, beginning = text.removeprefix("\ufeff"), False
+                text, beginning = text.lstrip("\ufeff"), False  # some programs write a second mark
             yield text
             if not more:
                 return

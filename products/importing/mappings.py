@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models.functions import Now
 
-from products.importing.columns import fold, header_name, target_of
+from products.importing.columns import fold, header_name, is_of_report, own_header, target_of
 from products.models import SavedMapping
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def digest_of(headers: Iterable[str]) -> str:
-    """The same for the same set of headers, whatever their order and case."""
-    return hashlib.sha256("\n".join(sorted({fold(header) for header in headers})).encode()).hexdigest()
+    """The same for the same set of headers, whatever their order and case; and for the file of the rows that were
+    rejected, which is to be read as the file was that they come from."""
+    names = {fold(own_header(header)) for header in headers if not is_of_report(header)}
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def remembered(headers: Iterable[str]) -> dict[str, str]:

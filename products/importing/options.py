@@ -16,20 +16,21 @@ from products.models import Import
 
 _SHARE = r"(100(\.0{1,3})?|[0-9]{1,2}(\.[0-9]{1,3})?) ?%"
 LIMIT = rf"(none|[0-9]{{1,12}}|{_SHARE}|[0-9]{{1,12}}, ?{_SHARE}|{_SHARE}, ?[0-9]{{1,12}})"
-"""Pattern of what `MaxRejects.parse` reads, for schemas."""
+"""Pattern of what `Limit.parse` reads, for schemas."""
 _COUNT = re.compile(r"[0-9]{1,12}")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%")
 
 
 @dataclass(frozen=True)
-class MaxRejects:
-    """How many rows may be rejected before the file is taken for a wrong one. None sets no limit."""
+class Limit:
+    """How many rows may be rejected, or products deactivated, before the file is taken for a wrong one. None sets no
+    limit."""
 
     rows: int | None = None
     percent: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> MaxRejects:
+    def parse(cls, text: str) -> Limit:
         """`100`, `10%`, `100,10%` (more than both) or `none`. Raises ValueError for anything else."""
         if text.strip().lower() == "none":
             return cls()
@@ -145,7 +146,7 @@ MAX_HEADER_LINE = 1_000
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How one import treats its file. ``max_rejects`` and ``max_deactivated`` are as `MaxRejects.parse` reads them."""
+    """How one import treats its file. ``max_rejects`` and ``max_deactivated`` are as `Limit.parse` reads them."""
 
     mode: str = Import.Mode.UPSERT.value
     on_error: str = Import.OnError.SKIP.value
@@ -227,7 +228,7 @@ def _limit(mapping: Mapping[str, str], name: str, default: str, errors: list[Fie
     if not text:
         return default
     try:
-        return str(MaxRejects.parse(text))
+        return str(Limit.parse(text))
     except ValueError as error:
         errors.append(_wrong(name, text, str(error)))
         return default

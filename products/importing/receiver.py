@@ -228,9 +228,10 @@ def set_failed_file_aside(import_: Import) -> None:
     source.unlink()
 
 
-def remove_orphans() -> None:
+def remove_orphans() -> int:
     """Remove received files without an import: their process died between the two. Only old ones, since
-    those of the last hour may still be on their way."""
+    those of the last hour may still be on their way. Returns how many."""
+    removed = 0
     _, names = listed(FOLDER)
     known = set(Import.objects.filter(stored_file__startswith=f"{FOLDER}/").values_list("stored_file", flat=True))
     for path in (f"{FOLDER}/{name}" for name in names):
@@ -243,6 +244,8 @@ def remove_orphans() -> None:
         if old:
             logger.warning("orphan_file_removed", extra={"path": path})
             default_storage.delete(path)
+            removed += 1
+    return removed
 
 
 class _Body(File):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from products.importing.statements import statement
 from products.models import Import, ReportedRow
@@ -39,9 +39,22 @@ def causes(import_: Import, outcome: str) -> list[Cause]:
         return [Cause(*row) for row in cursor.fetchall()]
 
 
+def repaired_in_vain(import_: Import) -> int:
+    """How many rows were repaired, and then not applied for another reason."""
+    return import_.reported_rows.filter(_applied_no_more(import_), outcome=ReportedRow.Outcome.REPAIRED).count()
+
+
+def _applied_no_more(import_: Import) -> Exists:
+    """Of a row that was repaired: that it is rejected or duplicate all the same."""
+    same_line = import_.reported_rows.filter(line_number=OuterRef("line_number"))
+    return Exists(same_line.exclude(outcome=ReportedRow.Outcome.REPAIRED))
+
+
 def rows_of(import_: Import, outcome: str, *, code: str = "", column: str = "") -> QuerySet[ReportedRow]:
     """The rows with this outcome, perhaps of one cause only, in the order of the file."""
     rows = import_.reported_rows.filter(outcome=outcome).order_by("line_number")
+    if outcome == ReportedRow.Outcome.REPAIRED:
+        rows = rows.exclude(_applied_no_more(import_))
     if code:
         rows = rows.filter(errors__contains=[{"code": code, "column": column}])
     return rows

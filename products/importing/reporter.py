@@ -24,7 +24,8 @@ from common.stopping import stopping
 from products.importing.errors import FileError
 from products.importing.lease import ImportCancelledError, LeaseLostError, WorkerStopsError, held, lease_time
 from products.importing.lines import READ_AHEAD
-from products.importing.options import MaxRejects
+from products.importing.options import Limit
+from products.importing.report import repaired_in_vain
 from products.importing.rows import RowError
 from products.models import Import, ReportedRow
 from products.progress import publish
@@ -120,7 +121,7 @@ class Reporter:
         self.merging = RowLog(import_)
         """For the merger's thread."""
         self._import = import_
-        self._max_rejects = MaxRejects.parse(import_.max_rejects)
+        self._max_rejects = Limit.parse(import_.max_rejects)
         self._rows_read = self._bytes_read = 0
         self._rows_expected = 0
         self._deleted = 0
@@ -260,6 +261,8 @@ class Reporter:
         parts = sum(counts[name] for name in SUMMANDS)
         if parts != counts["rows_read"]:
             raise RuntimeError(f"the rows don't add up: {counts}")
+        if counts["rows_repaired"] and (counts["rows_rejected"] or counts["rows_duplicate"]):
+            counts["rows_repaired"] -= repaired_in_vain(self._import)
         return counts
 
     def _check_rejects_so_far(self, rejected: int) -> None:

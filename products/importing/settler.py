@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 from products.catalogue import CATALOGUE_LOCK
 from products.importing import validator
+from products.importing.columns import UNSEEN
 from products.importing.errors import FileError
 from products.importing.formulas import MARK_OF_CELL
-from products.importing.options import MaxRejects
+from products.importing.options import Limit
 from products.importing.reporter import Reporter
 from products.importing.stager import Chunk, changes_table, staging_table
 from products.importing.statements import statement, streamed
@@ -29,6 +30,11 @@ _REASONS = {
 }
 REJECTED_BY_CATALOGUE = tuple(_REASONS)
 """Codes of the rows that only the catalogue can show to be wrong."""
+
+
+class CatalogueMovedError(OperationalError):
+    """Somebody created a product of the file while a statement ran that could not see it yet, and did nothing with its
+    row: the import is to be tried again."""
 
 
 def take_catalogue(reporter: Reporter) -> None:
@@ -62,8 +68,10 @@ class Settler:
             "actor_id": self.import_.created_by_id,
             "may_create": self.import_.mode != Import.Mode.UPDATE,
             "may_update": self.import_.mode != Import.Mode.CREATE,
+            "merged": self.phase == Import.Phase.MERGING,
             "sku_at": self.sku_at,
             "mark": MARK_OF_CELL,
+            "unseen": f"[{UNSEEN}]",
         }
 
     def open(self) -> None:
@@ -73,13 +81,10 @@ class Settler:
 
     def settle(self, chunks: Iterable[Chunk]) -> None:
         """Settle one chunk after the other; between two of them the import can be stopped."""
-        creates_only = self.import_.mode == Import.Mode.CREATE
         for chunk in chunks:
             self.reporter.checkpoint()
-            # What is listed as rejected must not be applied by the merge, although others write in between.
-            rejected = self._list_unmergeable(chunk) if creates_only else 0
             compared, created, updated = self.settle_chunk(chunk)
-            rejected += self._list_unmergeable(chunk) if not creates_only else 0
+            rejected = self._list_unmergeable(chunk)
             self.reporter.settled(
                 self.phase, chunk.bytes_read, compared, created=created, updated=updated, rejected=rejected
             )
@@ -107,7 +112,7 @@ class Settler:
 
     def check_missing(self) -> None:
         """Raise FileError if more products would be deactivated than may be."""
-        limit = MaxRejects.parse(self.import_.max_deactivated)
+        limit = Limit.parse(self.import_.max_deactivated)
         deactivated, active = self.reporter.products_deactivated, self.reporter.products_active
         if limit.exceeded(deactivated, active):
             raise FileError(
@@ -118,13 +123,15 @@ class Settler:
             )
 
     def _list_unmergeable(self, chunk: Chunk) -> int:
-        """Report the rows that the merge passes over; returns how many."""
+        """Report the rows that the merge passed over; returns how many. Raises CatalogueMovedError."""
         if not chunk.may_be_unmergeable:
             return 0
         count = 0
         sql = statement("list_unmergeable", **self.names)
         with connection.cursor() as cursor, streamed(cursor, sql, self.parameters_of(chunk)) as listing:
             for line_number, code, sku, cells in listing:
+                if code == "missed":
+                    raise CatalogueMovedError(f"Somebody created {sku} while the import was being written.")
                 self.reporter.merging.reject(line_number, json.loads(cells), [_REASONS[code](line_number, sku)])
                 count += 1
         return count

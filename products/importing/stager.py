@@ -141,7 +141,7 @@ class Stager:
                 first_line = first_line or line_number
                 row = validate(line_number, cells)
                 if isinstance(row, list) and len(cells) != width:
-                    row = self._repaired(line_number, cells, row)
+                    cells, row = self._repaired(line_number, cells, row)
                 if isinstance(row, list):
                     self._reporter.staged.reject(line_number, cells, row)
                 elif keep_all or row[2] is None:  # no name: it may turn out to be a new product
@@ -156,12 +156,16 @@ class Stager:
         self._reporter.read(count, self._reader.bytes_read)
         return Chunk(first_line, line_number, staged, self._reader.bytes_read, kept > 0)
 
-    def _repaired(self, line_number: int, cells: list[str], errors: list[RowError]) -> ProductRow | list[RowError]:
-        """The product of a row that has the wrong number of cells, if it is beyond doubt how it was meant."""
+    def _repaired(
+        self, line_number: int, cells: list[str], errors: list[RowError]
+    ) -> tuple[list[str], ProductRow | list[RowError]]:
+        """Of a row that has the wrong number of cells: as it was meant, if that is beyond doubt, and its product or
+        what is wrong with it. What is then rejected is reported so, too, each cell in its column: in mode sync its
+        product is in the file."""
         repaired = repair(line_number, cells, len(self._reader.header), self._reader.table.dialect)
         if repaired is None:
-            return errors
+            return cells, errors
         row = self._validate(line_number, repaired.cells)
         if not isinstance(row, list):
             self._reporter.staged.repair(line_number, cells, [repaired.what])
-        return row
+        return repaired.cells, row

@@ -175,14 +175,18 @@ def terminate(upload: Upload) -> None:
     _remove_files(upload.pk)
 
 
-def remove_expired() -> None:
-    """Remove expired uploads, and files without an upload: their row went with its user or token, or was never made."""
+def remove_expired() -> int:
+    """Remove expired uploads, and files without an upload: their row went with its user or token, or was never made.
+    Returns how many uploads that were."""
+    removed = 0
     for upload_id in Upload.objects.filter(expires_at__lte=timezone.now()).values_list("pk", flat=True):
         # Once more by its time: bytes may have come in since.
         deleted, _ = Upload.objects.filter(pk=upload_id, expires_at__lte=timezone.now()).delete()
         if deleted:
             _remove_files(upload_id)
+            removed += 1
     remove_strays()
+    return removed
 
 
 def remove_strays() -> None:

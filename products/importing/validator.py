@@ -7,7 +7,18 @@ import re
 from collections.abc import Callable
 from unicodedata import is_normalized, normalize
 
-from products.importing.columns import ATTRIBUTE, ATTRIBUTE_LIMIT, DESCRIPTION, NAME, SKU, STATUS, Column, Layout
+from products.importing.columns import (
+    ATTRIBUTE,
+    ATTRIBUTE_LIMIT,
+    DESCRIPTION,
+    NAME,
+    SKU,
+    STATUS,
+    UNSEEN,
+    Column,
+    Layout,
+    is_of_report,
+)
 from products.importing.formulas import without_mark
 from products.importing.rows import ProductRow, RowError
 
@@ -20,6 +31,8 @@ ROW_ERROR_CODES = {
     "description_too_long": f"The description has more than {DESCRIPTION.limit:,} characters.",
     "attribute_too_long": f"An attribute has more than {ATTRIBUTE_LIMIT:,} characters.",
     "control_character": "The cell has a control character. In a description, tabs and line ends are fine.",
+    "header_repeated": "The row is the header once more, as where files were put together.",
+    "invisible_character": "The sku has a character that nobody sees, such as a space of no width.",
     "unknown_status": "The status is none of the known ones.",
     "name_missing": "The sku is new, and a new product needs a name.",
     "product_exists": "The sku is known, and the mode is `create`.",
@@ -32,6 +45,7 @@ Validate = Callable[[int, list[str]], ProductRow | list[RowError]]
 
 _control_in_line = re.compile("[\x00-\x1f\x7f-\x9f]").search
 _control_in_text = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]").search
+_unseen = re.compile(f"[{UNSEEN}]").search
 _STATUSES: dict[str, str | None] = {"": None, **STATUS.values}
 _UNKNOWN = "?"
 
@@ -44,9 +58,7 @@ def make_validator(layout: Layout, *, clear_empty: bool = False, marked: bool = 
     `marked` the values come from no file: an apostrophe before a formula is part of them.
     """
     clears_description = clear_empty and DESCRIPTION.name in layout.positions
-    judge = _make_judge(
-        layout, description_if_empty="" if clears_description else None, read=without_mark if marked else str
-    )
+    judge = _make_judge(layout, description_if_empty="" if clears_description else None, of_file=marked)
     if not layout.attributes:
         return judge
     attributes_of = _make_attributes(layout, clear_empty=clear_empty)
@@ -86,11 +98,14 @@ def _make_attributes(layout: Layout, *, clear_empty: bool) -> Callable[[int, lis
     return attributes_of
 
 
-def _make_judge(layout: Layout, *, description_if_empty: str | None, read: Callable[[str], str]) -> Validate:
-    """`make_validator` without the attributes; `read` makes the text of a cell. A row is first held against
+def _make_judge(layout: Layout, *, description_if_empty: str | None, of_file: bool) -> Validate:
+    """`make_validator` without the attributes; what is no row `of_file` has no marks. A row is first held against
     everything that most rows are, in a handful of calls into C; only what falls through is looked at closely."""
     cell_count = len(layout.header)
     sku_at = layout.positions[SKU.name]
+    read: Callable[[str], str] = without_mark if of_file else str
+    header_of_sku = layout.header[sku_at] if of_file else None
+    own = [(at, header) for at, header in enumerate(layout.header) if not is_of_report(header)]
     name_at = layout.positions.get(NAME.name, -1)
     description_at = layout.positions.get(DESCRIPTION.name, -1)
     status_at = layout.positions.get(STATUS.name, -1)
@@ -100,6 +115,8 @@ def _make_judge(layout: Layout, *, description_if_empty: str | None, read: Calla
     def validate(line_number: int, values: list[str]) -> ProductRow | list[RowError]:
         if len(values) != cell_count:
             return [_wrong_cell_count(line_number, len(values), cell_count)]
+        if values[sku_at] == header_of_sku and all(values[at] == header for at, header in own):
+            return [_header_repeated(line_number)]
         sku = values[sku_at].strip()
         name = values[name_at].strip() if name_at >= 0 else ""
         description = values[description_at] if description_at >= 0 else ""
@@ -143,6 +160,8 @@ def _look_closely(line_number: int, sku: str, name: str, description: str, statu
     ]
     if not sku:
         errors.append(_sku_missing(line_number))
+    if unseen := _unseen(sku):
+        errors.append(_invisible_character(line_number, unseen))
     if known_status is _UNKNOWN:
         errors.append(_unknown_status(line_number, status))
     if errors:
@@ -176,6 +195,19 @@ def _wrong_cell_count(line_number: int, found: int, expected: int) -> RowError:
 
 def _sku_missing(line_number: int) -> RowError:
     return RowError(line_number, SKU.name, "sku_missing", "The sku is empty. Fill it in, or remove the row.")
+
+
+def _header_repeated(line_number: int) -> RowError:
+    message = "The row is the header once more: files were put together, perhaps. Remove it."
+    return RowError(line_number, "", "header_repeated", message)
+
+
+def _invisible_character(line_number: int, found: re.Match[str]) -> RowError:
+    message = (
+        f"The sku has U+{ord(found.group()):04X} as its character {found.start() + 1:,}, which nobody sees: "
+        "it would look like another sku without it. Remove it."
+    )
+    return RowError(line_number, SKU.name, "invisible_character", message)
 
 
 def _unknown_status(line_number: int, status: str) -> RowError:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts import access
@@ -20,6 +21,26 @@ if TYPE_CHECKING:
 
 
 class ImportQuerySet(models.QuerySet["Import"]):
+    def standing(self, standing: str) -> ImportQuerySet:
+        """Those that stand so: see `Import.standing`."""
+        return self.annotate(stands=self._stands()).filter(stands=standing)
+
+    def by_standing(self) -> dict[str, int]:
+        """How many stand how."""
+        counted = self.order_by().annotate(stands=self._stands()).values_list("stands").annotate(Count("pk"))
+        return dict(counted)
+
+    @staticmethod
+    def _stands() -> Case:
+        """`Import.standing`, as PostgreSQL finds it out."""
+        checked = Q(state=Import.State.PENDING, phase=Import.Phase.CHECKED)
+        discarded = Q(state=Import.State.CANCELLED, checked_at__isnull=False, apply_requested_at__isnull=True)
+        return Case(
+            When(checked, then=Value(Import.Standing.CHECKED)),
+            When(discarded, then=Value(Import.Standing.DISCARDED)),
+            default=F("state"),
+        )
+
     def visible_to(self, user: User | AnonymousUser) -> ImportQuerySet:
         """The imports that this person may know of: their own, or all by permission."""
         if access.may_see_all_imports(user):
@@ -36,6 +57,18 @@ class Import(models.Model):
         SUCCESS = "SUCCESS", "Done"
         FAILURE = "FAILURE", "Failed"
         CANCELLED = "CANCELLED", "Cancelled"
+
+    class Standing(models.TextChoices):
+        """The states as pages tell them: who waits for a decision waits for no worker, and a check that nobody wanted
+        was discarded rather than cancelled."""
+
+        WAITING = "PENDING", "Waiting"
+        CHECKED = "CHECKED", "Checked"
+        RUNNING = "PROGRESS", "Running"
+        DONE = "SUCCESS", "Done"
+        FAILED = "FAILURE", "Failed"
+        CANCELLED = "CANCELLED", "Cancelled"
+        DISCARDED = "DISCARDED", "Discarded"
 
     class Phase(models.TextChoices):
         QUEUED = "queued", "Waiting for a worker"
@@ -90,7 +123,8 @@ class Import(models.Model):
     file_format = models.JSONField(default=dict, help_text="What the uploader said of the file: encoding and so on.")
     bulk = models.JSONField(default=dict, help_text="Of a change of many products: what to do, and to which.")
     undoes = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="undos")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    # Without an index of its own: `import_by_owner` begins with it.
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, db_index=False)
     request_id = models.CharField(
         max_length=64, blank=True, default=request_ids.current, db_default="", help_text="Who last asked for work."
     )
@@ -173,6 +207,15 @@ class Import(models.Model):
         return self.state in self.END_STATES
 
     @property
+    def standing(self) -> Standing:
+        """The one word that people are told it by, everywhere."""
+        if self.state == self.State.PENDING and self.phase == self.Phase.CHECKED:
+            return self.Standing.CHECKED
+        if self.state == self.State.CANCELLED and self.checked_at and not self.apply_requested_at:
+            return self.Standing.DISCARDED
+        return self.Standing(self.state)
+
+    @property
     def products_changed(self) -> int:
         """How many products it changed, or would change."""
         return self.rows_created + self.rows_updated + self.rows_deleted + self.products_deactivated
@@ -193,8 +236,14 @@ class ReportedRow(models.Model):
 
     # Without the constraint: for each row it would walk through all versions of the import's row, of which four a
     # second are written, and none is cleared away while the merge lasts. A million rows took a quarter of an hour.
+    # Without an index of its own, too: that of `reported_row_once` begins with it.
     source_import = models.ForeignKey(
-        Import, on_delete=models.CASCADE, db_column="import_id", related_name="reported_rows", db_constraint=False
+        Import,
+        on_delete=models.CASCADE,
+        db_column="import_id",
+        related_name="reported_rows",
+        db_constraint=False,
+        db_index=False,
     )
     line_number = models.BigIntegerField(help_text="As an editor shows it.")
     outcome = models.CharField(max_length=9, choices=Outcome)

@@ -75,12 +75,8 @@ def likely(seconds: float | None) -> str:
 
 @register.filter
 def standing(import_: Import) -> str:
-    """The state of an import in a word or two; "waiting" alone does not say for whom."""
-    if import_.phase == "checked":
-        return "Checked"
-    if import_.state == "CANCELLED" and import_.checked_at and not import_.apply_requested_at:
-        return "Discarded"
-    return import_.get_state_display()
+    """Where an import stands, in the word for it."""
+    return str(import_.standing.label)
 
 
 @register.filter

@@ -219,7 +219,8 @@ class Row:
     line: int
     sku: str = ""
     cells: Mapping[str, str] = field(default_factory=dict)
-    repaired: bool = False
+    repaired: str = ""
+    """The code of what was put right."""
     errors: set[str] = field(default_factory=set)
 
 
@@ -258,7 +259,7 @@ class Plan:
     rejected: dict[int, set[str]] = field(default_factory=dict)
     """line -> codes"""
     duplicate: set[int] = field(default_factory=set)
-    repaired: set[int] = field(default_factory=set)
+    repaired: dict[int, str] = field(default_factory=dict)
     active: int = 0
     """Products, in mode sync, before those that the file lacks become inactive."""
 
@@ -324,7 +325,7 @@ def exceeded(limit: str, number: int, of: int) -> bool:
 def planned(table: Table, options: Mapping[str, str], catalogue: Catalogue) -> Plan:
     """What the file would do to the catalogue."""
     rows = [_row(line, cells, table.header) for line, cells in enumerate(table.rows, start=2)]
-    plan = Plan(read=len(rows), repaired={row.line for row in rows if row.repaired and not row.errors})
+    plan = Plan(read=len(rows), repaired={row.line: row.repaired for row in rows if row.repaired and not row.errors})
     plan.rejected = {row.line: row.errors for row in rows if row.errors}
     by_sku: dict[str, list[Row]] = {}
     for row in rows:
@@ -338,6 +339,8 @@ def planned(table: Table, options: Mapping[str, str], catalogue: Catalogue) -> P
             continue
         plan.duplicate |= others
         _plan_row(plan, row, options, catalogue)
+    void = plan.rejected.keys() | plan.duplicate
+    plan.repaired = {line: code for line, code in plan.repaired.items() if line not in void}
     if options.get("mode") == "sync":
         _plan_missing(plan, {key(row.sku) for row in rows}, catalogue)
     return plan
@@ -345,11 +348,17 @@ def planned(table: Table, options: Mapping[str, str], catalogue: Catalogue) -> P
 
 def _row(line: int, cells: Sequence[str], header: Sequence[str]) -> Row:
     width, surplus = len(header), cells[len(header) :]
+    repaired = "surplus_cells_dropped" if surplus else ""
+    if len(cells) == 1 and len(within := next(csv.reader([cells[0]]), [])) == width:
+        cells, repaired = within, "row_unwrapped"
     row = Row(line, cells[header.index("sku")] if header.index("sku") < len(cells) else "")
     if len(cells) < width or any(surplus):
         row.errors = {"too_few_cells" if len(cells) < width else "too_many_cells"}
         return row
-    row.repaired = bool(surplus)
+    if all(cell == name for cell, name in zip(cells, header, strict=False) if name not in ("_line", "_error")):
+        row.errors = {"header_repeated"}
+        return row
+    row.repaired = repaired
     row.cells = dict(zip(header, cells, strict=False))
     if not row.sku.strip():
         row.errors.add("sku_missing")

@@ -270,6 +270,17 @@ def test_attributes_that_are_no_names_with_values_are_refused(editor: User, wron
     assert product.attributes == {}
 
 
+def test_a_sku_that_is_taken_is_said_beside_it_with_the_way_to_its_product(editor: User) -> None:
+    product = make_product("LAMP-1")
+    form = {"sku": "lamp-1", "name": "Another", "description": "", "status": "active", "attributes": "{}"}
+
+    text = signed_in(editor).post(f"{PRODUCTS}add/", form).content.decode()
+
+    assert f'There is already a product with this sku: <a href="{PRODUCTS}{product.pk}/change/">LAMP-1</a>.' in text
+    assert "onstraint" not in text
+    assert Product.objects.count() == 1
+
+
 def test_those_who_may_only_look_see_a_product_with_its_history_and_no_field(reader: User) -> None:
     product = make_product(attributes={"colour": "red"})
 
@@ -509,18 +520,38 @@ def test_it_lists_imports_by_state_kind_person_and_day(importer: User, reader: U
     make_import(importer, file_name="good.csv", state="SUCCESS")
     make_import(reader, file_name="bad.csv", state="FAILURE")
     make_import(reader, file_name="Delete products", kind="bulk")
+    make_import(reader, file_name="checked.csv", phase="checked")
+    make_import(reader, file_name="unwanted.csv", state="CANCELLED", checked_at=timezone.now())
     client = signed_in(importer)
 
     def listed(query: str) -> list[str]:
         text = client.get(f"{IMPORTS}?{query}").content.decode()
-        return [name for name in ("good.csv", "bad.csv", "Delete products") if f">{name}</a>" in text]
+        names = ("good.csv", "bad.csv", "Delete products", "checked.csv", "unwanted.csv")
+        return [name for name in names if f">{name}</a>" in text]
 
-    assert listed("state__exact=FAILURE") == ["bad.csv"]
+    assert listed("state=FAILURE") == ["bad.csv"]
+    assert listed("state=PENDING") == ["Delete products"]
+    assert listed("state=CHECKED") == ["checked.csv"]
+    assert listed("state=CANCELLED") == []
+    assert listed("state=DISCARDED") == ["unwanted.csv"]
     assert listed("kind__exact=bulk") == ["Delete products"]
     assert listed(f"created_by__id__exact={importer.pk}") == ["good.csv"]
-    assert len(listed("days=7")) == 3
+    assert len(listed("days=7")) == 5
     Import.objects.filter(file_name="good.csv").update(created_at=timezone.now() - timedelta(days=8))
-    assert len(listed("days=7")) == 2
+    assert len(listed("days=7")) == 4
+
+
+def test_a_check_that_waits_for_a_decision_is_called_the_same_everywhere(importer: User) -> None:
+    import_ = make_import(importer, file_name="checked.csv", phase="checked")
+    client = signed_in(importer)
+
+    for address in ("/imports/", f"/imports/{import_.pk}/", f"/imports/{import_.pk}/changes/", IMPORTS, "/admin/"):
+        text = client.get(address).content.decode()
+        assert re.findall(r'<span class="state [A-Z]+">([^<]*)</span>', text) == ["Checked"], address
+    assert '<option value="CHECKED">Checked</option>' in client.get("/imports/").content.decode()
+    assert "?state=CHECKED" in client.get(IMPORTS).content.decode()
+    found = client.get("/admin/palette.json", {"q": "checked"}).json()["results"]
+    assert [entry["hint"].split(",")[0] for entry in found if entry["label"] == "checked.csv"] == ["Checked"]
 
 
 def test_it_cancels_imports_by_an_action(importer: User) -> None:

@@ -10,8 +10,10 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.tests.people import token_of
-from products import catalogue
+from products import catalogue, listing
+from products.listing import ORDERS
 from products.models import Product, ProductChange
+from products.tests.importing.imports import csv, imported
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +56,13 @@ def test_pages_name_their_neighbours_in_the_link_header_as_in_the_body(client: A
         f'<{start}>; rel="first", <{middle.data["next"]}>; rel="next", <{middle.data["previous"]}>; rel="prev"'
     )
     assert last["Link"] == f'<{start}>; rel="first", <{last.data["previous"]}>; rel="prev"'
+
+
+@pytest.mark.parametrize(("sku", "beginning"), [("ΣΑΣ-1", "ΣΑΣ"), ("İ-1", "İ"), ("Éa", "e\u0301")])
+def test_the_beginning_of_a_sku_is_found_whatever_its_case(client: APIClient, sku: str, beginning: str) -> None:
+    make_product(sku)
+
+    assert [each["sku"] for each in client.get(PRODUCTS, {"sku": beginning}).data["results"]] == [sku]
 
 
 def test_a_product_has_exactly_the_published_fields(client: APIClient) -> None:
@@ -169,6 +178,43 @@ def test_it_does_not_overlook_a_parameter_that_it_does_not_understand(
     assert answer.status_code == 400
     assert answer.json()["code"] == code
     assert word in answer.json()["detail"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("enough", [5000, 3], ids="of the next {}".format)
+@pytest.mark.parametrize("status", ["", "active"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_products_of_an_import_come_in_each_order_both_ways_without_those_of_others_and_those_that_are_gone(
+    client: APIClient, monkeypatch: pytest.MonkeyPatch, order: str, status: str, enough: int
+) -> None:
+    monkeypatch.setattr(listing, "NEXT", enough)
+    for number in range(5):
+        make_product(f"B-{number}")
+    rows = [f"{'bAc'[number % 3]}-{number:02},Lamp,{'active' if number % 3 else 'inactive'}" for number in range(3, 18)]
+    import_ = imported(csv("sku,name,status", *rows))
+    for sku in ("A-04", "c-05", "b-06", "A-16"):
+        catalogue.delete_product(catalogue.product_with_sku(sku), actor=None)
+    wanted = Product.objects.filter(id__gt=Product.objects.get(sku="B-4").pk)
+    expected = [each.sku for each in wanted if status in ("", each.status)]
+    if "sku" in order:
+        expected.sort(key=str.lower)
+    if order.startswith("-"):
+        expected.reverse()
+
+    url: str | None = f"{PRODUCTS}?import={import_.pk}&ordering={order}&page_size=2"
+    if status:
+        url = f"{url}&status={status}"
+    pages: list[dict[str, Any]] = []
+    while url:
+        pages.append(client.get(url).json())
+        url = pages[-1]["next"]
+    back, url = [pages[-1]], pages[-1]["previous"]
+    while url:
+        back.insert(0, client.get(url).json())
+        url = back[0]["previous"]
+
+    assert [product["sku"] for page in pages for product in page["results"]] == expected
+    assert {product["sku"] for page in back for product in page["results"]} == set(expected)
 
 
 # --- writing -----------------------------------------------------------------------------------

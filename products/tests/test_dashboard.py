@@ -73,15 +73,16 @@ def test_it_tells_of_the_imports_of_a_month(everything: User) -> None:
     done = {"state": "SUCCESS", "started_at": now - timedelta(seconds=10), "finished_at": now}
     make_import(everything, file_name="a.csv", rows_read=3000, **done)
     make_import(everything, file_name="b.csv", state="FAILURE")
+    make_import(everything, file_name="c.csv", phase="checked")
 
     month = dashboard.month_of_imports(everything)
 
-    assert (month["total"], month["rows"]) == (2, 3000)
+    assert (month["total"], month["rows"]) == (3, 3000)
     assert month["rows_per_second"] == pytest.approx(300)
-    assert {value: count for value, _, count in month["states"] if count} == {"SUCCESS": 1, "FAILURE": 1}
+    assert {value: count for value, _, count in month["states"] if count} == {"SUCCESS": 1, "FAILURE": 1, "CHECKED": 1}
     today = month["bars"][-1]
     assert len(month["bars"]) == dashboard.DAYS
-    assert (today.imports, today.failed, today.rows) == (2, 1, 3000)
+    assert (today.imports, today.failed, today.rows) == (3, 1, 3000)
 
 
 def test_it_shows_what_runs_and_what_waits_for_a_decision(everything: User) -> None:
@@ -92,7 +93,7 @@ def test_it_shows_what_runs_and_what_waits_for_a_decision(everything: User) -> N
         text = signed_in(everything).get(address).content.decode()
         assert "running.csv" in text
         assert "42 %" in text
-        assert "checked, waits to be applied or discarded" in text
+        assert ">Checked</span>" in text
 
 
 def test_recent_changes_have_each_edit_and_each_import_once(everything: User) -> None:

@@ -140,6 +140,27 @@ def test_a_page_of_the_changes_of_a_large_import_reads_a_part_of_them(end: str) 
     assert read < PRODUCTS / 6
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_changes_of_an_import_are_found_by_themselves_where_later_ones_filled_the_gaps_of_earlier_pages() -> None:
+    insert = (
+        "INSERT INTO products_productchange (product_id, sku, action, version, import_id, previous) "
+        "SELECT n, 'SKU-' || n, 'updated', 2, %s, jsonb_build_object('description', repeat('-', 1000)) "
+        "FROM generate_series(1, %s) AS n"
+    )
+    import_ = Import(state="SUCCESS")
+    with connection.cursor() as cursor:
+        cursor.execute(insert, [None, PRODUCTS // 4])
+        import_.changes_after = last_change()
+        cursor.execute(insert, [import_.pk, 1000])
+        import_.changes_until = last_change()
+        cursor.execute("VACUUM (ANALYZE) products_productchange")
+    large_import()  # of short rows
+
+    read = rows_read(lambda: keys_of(import_))
+
+    assert read < PRODUCTS / 12
+
+
 @pytest.mark.django_db
 def test_the_changes_of_an_import_are_found_wherever_they_are() -> None:
     import_ = large_import(1, 12_345, PRODUCTS)

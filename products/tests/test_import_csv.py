@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -83,6 +84,24 @@ def test_the_rejected_rows_can_be_imported_again_as_they_were_downloaded(folder:
         ("C", "Chair"),
         ("D", "Desk"),
     }
+
+
+def test_the_rejected_rows_go_by_the_mapping_of_the_file_that_they_come_from(folder: Path) -> None:
+    (folder / "german.csv").write_text("Artikel,=Name,Farbe,,status\nA,Lamp,red,L,active\nB,Chair,blue,M,sold\n")
+    mapping = {"Artikel": "sku", "=Name": "name", "Farbe": "attributes.colour", "(column 4)": "attributes.size"}
+    code, _ = run(folder / "german.csv", "--mapping", json.dumps(mapping))
+    assert code == 3
+
+    rejects = "".join(rejects_csv(Import.objects.get(), "rejected"))
+    (folder / "corrected.csv").write_text(rejects.replace("sold", "active"), newline="")
+    code, _ = run(folder / "corrected.csv")
+
+    assert code == 0
+    assert Import.objects.latest("created_at").ignored_columns == ["_line", "_error"]
+    assert list(Product.objects.order_by("sku").values_list("sku", "name", "attributes")) == [
+        ("A", "Lamp", {"colour": "red", "size": "L"}),
+        ("B", "Chair", {"colour": "blue", "size": "M"}),
+    ]
 
 
 def test_the_options_are_those_of_an_upload(folder: Path) -> None:

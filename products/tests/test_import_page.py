@@ -116,6 +116,14 @@ def test_it_says_what_applying_a_checked_file_would_do(client: Client, alice: Us
     assert "<ins>Shelf</ins>" in text
 
 
+def test_the_sum_of_an_undo_is_told_in_the_words_of_its_counts() -> None:
+    undo = Import(kind="undo", rows_read=9, rows_updated=5, rows_deleted=3, rows_rejected=1)
+    change = Import(kind="bulk", rows_read=4, rows_updated=3, rows_unchanged=1)
+
+    assert import_page.sum_of(undo) == "9 looked at = 5 set back + 1 kept as they are + 3 removed again"
+    assert import_page.sum_of(change) == "4 looked at = 3 changed + 1 unchanged"
+
+
 @pytest.mark.parametrize("what", ["apply", "cancel", "undo", "read-again"])
 def test_who_had_to_log_in_before_a_button_worked_is_led_to_it_again(client: Client, alice: User, what: str) -> None:
     """The login leads to where the form was sent, and not with what it said."""

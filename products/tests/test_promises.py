@@ -6,6 +6,8 @@ history, the reports of imports, the feed of changes and the events.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -28,13 +31,14 @@ from accounts.tests.people import token_of
 from common.errors import ConflictError
 from common.tests.waiting import wait_until
 from products import catalogue, pushing
+from products.api.rejects_csv import rejects_csv
 from products.changes import ChangeFilter, History, changes_of
-from products.importing import bulk, lease, pipeline, receiver, stager, undoer
+from products.importing import bulk, lease, pipeline, receiver, report, retention, stager, undoer
 from products.importing.options import ImportOptions
 from products.models import Import, ProductChange
 from products.models import Product as StoredProduct
 from products.selection import Selection
-from products.tests.importing.imports import aside, execute, other_session, waiting_for_lock
+from products.tests.importing.imports import aside, execute, other_session
 from products.tests.listening import checked, listen
 from products.tests.promises import (
     CONTROL,
@@ -96,7 +100,8 @@ OPTIONS = st.fixed_dictionaries(
         "check_first": st.sampled_from(["true", "false"]),
     },
 )
-TROUBLES = st.sampled_from(["", "", "", "", "cancelled", "cut off", "given up for dead", "somebody writes"])
+OTHERS_AT_WORK = ("somebody writes", "somebody edits")
+TROUBLES = st.sampled_from(["", "", "", "", "cancelled", "cut off", "given up for dead", *OTHERS_AT_WORK])
 """What happens to a worker in the middle of writing."""
 
 
@@ -107,7 +112,9 @@ def tables(draw: st.DrawFn) -> Table:
     good = st.tuples(*(CELLS[column] for column in header)).map(list)
     longer = good.flatmap(lambda cells: st.sampled_from([[*cells, ""], [*cells, "more"]]))
     shorter = good.map(lambda cells: cells[:-1]).filter(any)
-    return Table(header, draw(st.lists(st.one_of(good, good, good, good, longer, shorter), max_size=7)))
+    wrapped = good.map(lambda cells: [Table(cells, ()).text().strip("\n")])
+    odd = st.one_of(longer, shorter, wrapped, st.just(list(header)))
+    return Table(header, draw(st.lists(st.one_of(good, good, odd), max_size=7)))
 
 
 # --- an import, and what it is to come to ------------------------------------------------------
@@ -289,7 +296,7 @@ class Promises(RuleBasedStateMachine):
             for product in self.model.products.values()
             if product.fields and key(product.sku).startswith(sku) and status in ("", product.fields["status"])
         ]
-        if not self.work(job, trouble if trouble != "somebody writes" else "", chosen):
+        if not self.work(job, trouble if trouble not in OTHERS_AT_WORK else "", chosen):
             return
         new = {"activate": "active", "deactivate": "inactive"}.get(action)
         made = [
@@ -309,7 +316,19 @@ class Promises(RuleBasedStateMachine):
 
     @rule(table=tables(), options=OPTIONS, by_ada=st.booleans(), trouble=TROUBLES)
     def import_a_file(self, table: Table, options: dict[str, str], by_ada: bool, trouble: str) -> None:
-        job = self._received(table.text().encode(), options, self.ada if by_ada else None)
+        self._import(table, table.text(), options, self.ada if by_ada else None, trouble)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), options=OPTIONS)
+    def import_what_was_rejected(self, data: st.DataObject, options: dict[str, str]) -> None:
+        job = data.draw(st.sampled_from(self.jobs[-3:]))
+        if job.kind == "file":
+            text = "".join(rejects_csv(job.read(), "rejected"))
+            header, *rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+            self._import(Table(header, rows), text, options, None, "")
+
+    def _import(self, table: Table, text: str, options: dict[str, str], user: User | None, trouble: str) -> None:
+        job = self._received(text.encode(), options, user)
         job.table = table
         job.plan = planned(table, options, self.model)
         checks = options.get("check_first") == "true" or options.get("mode") == "sync"
@@ -321,6 +340,7 @@ class Promises(RuleBasedStateMachine):
             self.checks.append(job)
             self._waits(job, stale=False)
         elif self.work(job, trouble, job.plan.products):
+            job.plan = planned(table, options, self.model)  # by what others wrote meanwhile
             self._apply(job)
 
     @precondition(lambda self: self.checks)
@@ -343,7 +363,9 @@ class Promises(RuleBasedStateMachine):
         else:
             self.checks.remove(job)
             # Of what is written in the middle of it, nobody knows whether the file lacks it.
+            # And what edits one of its products makes another check of it.
             trouble = "" if job.options.get("mode") == "sync" and trouble == "somebody writes" else trouble
+            trouble = "" if trouble == "somebody edits" else trouble
             if self.work(job, trouble, job.plan.products):
                 self._apply(job)
 
@@ -428,13 +450,15 @@ class Promises(RuleBasedStateMachine):
         if not trouble or not touches:
             assert pipeline.run(job.id, worker="test")
             return True
-        with held_up(job.id, touches[-1]) as waits:
+        with held_up(job.id, touches[-1]) as (waits, other):
             self._products_are_the_same()
             if waits and trouble == "somebody writes":
                 self.writes_meanwhile += 1
                 fields = {"sku": f"Z{self.writes_meanwhile}", "name": "Zip"}
                 assert self.client.post("/api/v1/products/", fields, format="json").status_code == 201
                 self._made_by_ada(self.model.create(fields["sku"], {"name": "Zip"}))
+            elif waits and trouble == "somebody edits":
+                self._edit(touches[-1], other)
             elif waits:
                 TROUBLE[trouble](job)
         now = job.read()
@@ -447,6 +471,24 @@ class Promises(RuleBasedStateMachine):
             self.compare()
             return False
         return True
+
+    def _edit(self, product: Product, other: BaseDatabaseWrapper) -> None:
+        """The product that `other` holds gets another name, as an edit of one product does it, without its event."""
+        change = self.model.update(product, {"name": f"Edited {product.version}"})
+        assert change is not None
+        change.actor = self.ada.username
+        self.made.append(change)
+        execute(
+            other,
+            "WITH edited AS (UPDATE products_product SET name = %s, version = version + 1, updated_at = now()"
+            "                 WHERE id = %s RETURNING new.id, new.sku, new.version, old.name) "
+            "INSERT INTO products_productchange (product_id, sku, action, version, previous, actor_id) "
+            "SELECT id, sku, 'updated', version, jsonb_build_object('name', name), %s FROM edited",
+            (change.after or {})["name"],
+            product.id,
+            self.ada.pk,
+        )
+        execute(other, "COMMIT")
 
     def _apply(self, job: Job) -> None:
         """The file is in the catalogue, exactly as planned."""
@@ -487,12 +529,13 @@ class Promises(RuleBasedStateMachine):
         self.compare()
 
     def _reports(self, job: Job) -> None:
-        found: dict[str, dict[int, set[str]]] = {"rejected": {}, "duplicate": {}, "repaired": {}}
-        for row in job.read().reported_rows.all():
-            found[row.outcome][row.line_number] = {error["code"] for error in row.errors}
+        found = {
+            outcome: {row.line_number: {e["code"] for e in row.errors} for row in report.rows_of(job.read(), outcome)}
+            for outcome in ("rejected", "duplicate", "repaired")
+        }
         assert found["rejected"] == job.plan.rejected
         assert found["duplicate"] == {line: {"duplicate_sku"} for line in job.plan.duplicate}
-        assert found["repaired"] == {line: {"surplus_cells_dropped"} for line in job.plan.repaired}
+        assert found["repaired"] == {line: {code} for line, code in job.plan.repaired.items()}
 
     # --- what is the same after each of them ---------------------------------------------------
 
@@ -528,12 +571,12 @@ class Promises(RuleBasedStateMachine):
         """These changes, each with what was there before, and nothing else."""
         known = [change.id for change in self._history() if change.id]
         rows = ProductChange.objects.exclude(pk__in=known)
-        found = {(row.sku, row.action): row for row in rows}
+        found = {(row.sku, row.action, row.version): row for row in rows}
         assert len(rows) == len(found)
-        assert found.keys() == {(change.product.sku, change.action) for change in changes}
+        assert found.keys() == {(change.product.sku, change.action, change.version) for change in changes}
         products = {product.id for product in self._products()}
         for change in changes:
-            row = found[change.product.sku, change.action]
+            row = found[change.product.sku, change.action, change.version]
             if change.product.id is None:
                 assert row.product_id not in products
                 change.product.id = row.product_id
@@ -598,6 +641,16 @@ class Promises(RuleBasedStateMachine):
 
     def _history(self) -> list[Change]:
         return [change for product in self._products() for change in product.history]
+
+    @rule()
+    def what_is_old_is_forgotten(self) -> None:
+        """All that has ended is old enough: its file, its report and, where it changed nothing, its row."""
+        retention.remove_files(0)
+        retention.remove_imports(0)
+        self.jobs = [job for job in self.jobs if job.changes or job.kind == "undo"]
+        kept = [job.id for job in (*self.jobs, *self.checks)]
+        assert set(Import.objects.values_list("pk", flat=True)) == set(kept)
+        self.compare()
 
     # --- looking back --------------------------------------------------------------------------
 
@@ -683,7 +736,8 @@ def shown_changes(job: Job) -> Iterator[tuple[Any, ...]]:
 
 def old_and_new(change: Change) -> dict[str, dict[str, Any]]:
     before, after = change.before or {}, change.after or {}
-    names = change.changed_fields or FIELDS
+    # An undo may set back what has its old value already: that is a change of no field.
+    names = change.changed_fields if change.action == "updated" else FIELDS
     return {name: {"old": before.get(name), "new": after.get(name)} for name in names}
 
 
@@ -713,21 +767,29 @@ def product_event(change: Change) -> dict[str, Any]:
 
 
 @contextmanager
-def held_up(import_id: Any, product: Product) -> Iterator[bool]:
+def held_up(import_id: Any, product: Product) -> Iterator[tuple[bool, BaseDatabaseWrapper]]:
     """The import runs, and waits in the middle of its writing, since somebody holds one of its products. Gives whether
-    it does: it may have ended before."""
+    it does, since it may have ended before, and the session that holds it."""
     with other_session() as other:
         execute(other, "BEGIN")
         execute(other, "SELECT FROM products_product WHERE id = %s FOR UPDATE", product.id)
         with aside(lambda: pipeline.run(import_id, worker="held up")) as worker:
             try:
-                yield (
-                    wait_until(lambda: (waiting_for_lock() and "waits") or (not worker.is_alive() and "ended"))
-                    == "waits"
-                )
+                found = wait_until(lambda: (waited_for(other) and "waits") or (not worker.is_alive() and "ended"))
+                yield found == "waits", other
             finally:
                 execute(other, "ROLLBACK")
     assert worker.error is None
+
+
+def waited_for(other: BaseDatabaseWrapper) -> bool:
+    """Whether somebody waits for what this session holds. (Others wait for one another now and then, if briefly.)"""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))",
+            [other.connection.info.backend_pid],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def cut_off(job: Job) -> None:

@@ -81,8 +81,10 @@ export class ColumnMapping extends HTMLElement {
     live.setAttribute("role", "status");
     const all = element("button", { type: "button", className: "plain small" }, "Keep the others as attributes");
     all.addEventListener("click", () => this.keepTheOthers());
-    this.all = all;
-    this.replaceChildren(element("div", { className: "scroll" }, table), live, all);
+    // Above the table: who has forty columns would not see below it that most of them are left out.
+    this.leftOut = element("span", {});
+    this.others = element("p", { className: "others" }, this.leftOut, " ", all);
+    this.replaceChildren(this.others, element("div", { className: "scroll" }, table), live);
     this.update(read);
     this.refresh();
   }
@@ -157,7 +159,9 @@ export class ColumnMapping extends HTMLElement {
       this.messages.dataset.words = words;
       this.messages.replaceChildren(...problems.map((problem) => element("li", {}, problem.words)));
     }
-    this.all.hidden = !this.targets.includes(LEAVE_OUT);
+    const left = this.targets.filter((target) => target === LEAVE_OUT).length;
+    this.others.hidden = !left;
+    this.leftOut.textContent = `${grouped(left)} of ${grouped(this.targets.length)} columns ${left === 1 ? "is" : "are"} left out.`;
   }
 
   get problems() {

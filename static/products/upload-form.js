@@ -48,6 +48,8 @@ class UploadForm extends HTMLElement {
     this.decided();
     this.chosen(); // a browser may have kept the choice over a reload
     this.showUnfinished();
+    // By Back a browser brings the choice of then after this has run: what looks chosen is shown, and goes as it says.
+    addEventListener("pageshow", () => this.file.files.length && !this.turned && this.chosen());
   }
 
   part(name) {
@@ -80,6 +82,7 @@ class UploadForm extends HTMLElement {
   async chosen() {
     const [file] = this.file.files;
     const turn = (this.turn = Symbol("the file that counts"));
+    this.turned = Boolean(file);
     this.upload?.discard();
     this.upload = this.head = this.read = this.mapper.asked = null;
     this.part("seen").replaceChildren();

@@ -47,6 +47,7 @@ PAGES = [
     "/admin/doctor/",
     "/admin/accounts/apitoken/",
     "/admin/accounts/auditentry/",
+    "/admin/django_celery_results/taskresult/",
     "/account/tokens/",
     "/account/password/",
     "/account/second-factor/",

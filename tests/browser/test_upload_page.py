@@ -138,13 +138,25 @@ def test_only_what_was_chosen_of_the_format_is_sent(page: Page) -> None:
     assert upload(page).file_format == {"encoding": "utf-8"}
 
 
+def test_who_comes_back_by_the_browser_s_button_sees_again_what_is_in_the_file(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "lamps.csv"
+    file.write_text("sku,Farbe\n1,rot\n", encoding="utf-8")
+    page.get_by_label("File", exact=True).set_input_files(file)
+    upload(page)
+
+    page.go_back()
+
+    expect(page.get_by_text("1 row, 2 columns")).to_be_visible()
+    expect(page.get_by_label("Where Farbe goes")).to_be_visible()
+
+
 def test_it_says_what_it_cannot_show(page: Page) -> None:
     choose(page, b"PK\x03\x04" + b"\0" * 20 + b"xl/workbook.xml", name="lamps.xlsx")
 
     expect(page.get_by_text("This is an Excel workbook. It will be read on the server")).to_be_visible()
     expect(page.get_by_label("Sheet of a workbook")).to_be_visible()
     expect(page.get_by_label("Encoding")).to_be_hidden()
-    expect(page.get_by_label("Look first")).to_be_checked()
+    expect(page.get_by_label("Check first")).to_be_checked()
 
 
 def test_it_refuses_what_is_no_table(page: Page) -> None:
@@ -210,8 +222,11 @@ def test_two_columns_in_one_place_keep_it_from_being_sent(page: Page) -> None:
 
 def test_all_other_columns_are_kept_at_once(page: Page) -> None:
     choose(page, "sku,Farbe,Preis\n1,rot,5\n")
+    expect(page.get_by_text("2 of 3 columns are left out.")).to_be_visible()
+
     page.get_by_role("button", name="Keep the others as attributes").click()
 
+    expect(page.get_by_text("left out.")).to_be_hidden()
     assert upload(page).mapping == {"sku": "sku", "Farbe": "attributes.Farbe", "Preis": "attributes.Preis"}
 
 
@@ -219,7 +234,7 @@ def test_all_other_columns_are_kept_at_once(page: Page) -> None:
 
 
 def test_large_files_are_looked_at_first_and_small_ones_are_not(page: Page) -> None:
-    look = page.get_by_label("Look first")
+    look = page.get_by_label("Check first")
     choose(page, LAMPS)
     expect(look).not_to_be_checked()
 
@@ -238,8 +253,8 @@ def test_what_may_deactivate_products_is_always_looked_at_first(page: Page) -> N
     choose(page, LAMPS)
     page.get_by_label("Create and update, and deactivate").check()
 
-    expect(page.get_by_label("Look first")).to_be_checked()
-    expect(page.get_by_label("Look first")).to_be_disabled()
+    expect(page.get_by_label("Check first")).to_be_checked()
+    expect(page.get_by_label("Check first")).to_be_disabled()
     page.get_by_text("More options").click()
     page.get_by_label("Deactivate at most").fill("25%")
     import_ = upload(page, "Upload and check")
@@ -247,7 +262,7 @@ def test_what_may_deactivate_products_is_always_looked_at_first(page: Page) -> N
 
 
 def test_a_guess_at_the_encoding_is_looked_at_first(page: Page) -> None:
-    look = page.get_by_label("Look first")
+    look = page.get_by_label("Check first")
     choose(page, "sku;name\n1;Größe\n".encode("cp1252"))
     expect(look).to_be_checked()
     expect(look).to_be_disabled()
@@ -312,7 +327,7 @@ def test_it_needs_no_mouse(page: Page) -> None:
     page.keyboard.type("name")
     tab_to(page.get_by_label("Create new products and update"))
     page.keyboard.press("ArrowDown")
-    tab_to(page.get_by_label("Look first"))
+    tab_to(page.get_by_label("Check first"))
     page.keyboard.press("Space")
     tab_to(page.get_by_role("button", name="Upload and check"))
     page.keyboard.press("Enter")
@@ -328,7 +343,7 @@ def test_it_needs_no_javascript(browser: Browser, service: Service, complaints: 
     log_in(page, ada, NEW)
 
     choose(page, GERMAN)
-    page.get_by_label("Look first").check()
+    page.get_by_label("Check first").check()
     page.get_by_text("More options").click()
     page.get_by_label("Between cells").select_option(";")
     page.get_by_label("Where columns of other names go").fill('{"Artikel": "sku", "Bezeichnung": "name"}')
@@ -437,7 +452,7 @@ def test_it_can_be_told_to_start_before_all_is_sent(page: Page, large: Path) -> 
     page.get_by_role("button", name="Upload and check").click()
     expect(page.get_by_text("It starts as soon as all of it is sent.")).to_be_visible()
     page.get_by_role("button", name="Not yet").click()
-    page.get_by_label("Look first").uncheck()
+    page.get_by_label("Check first").uncheck()
     page.get_by_role("button", name="Upload and import").click()
     line.release()
 

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from common.ids import first_uuid7
+from common.read_only import ReadOnly
 from webhooks import deliveries
 from webhooks.admin import shown
 from webhooks.event_types import EVENT_TYPES
@@ -35,7 +36,7 @@ WRITES = "webhooks.change_webhookendpoint"
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(DeliveryAdminBase):
+class DeliveryAdmin(ReadOnly, DeliveryAdminBase):
     """Read, and asked for again. Pages go by key, and nothing is counted: there may be millions."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
@@ -46,15 +47,6 @@ class DeliveryAdmin(DeliveryAdminBase):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return super().has_module_permission(request) or request.user.has_perm(WRITES)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         again = self.admin_site.admin_view(self.redeliver_view)

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 
 from accounts.access import person
 from common.errors import InvalidInputError, ServiceError
+from common.parameters import whole_number
 from webhooks import deliveries, endpoints, keys, statistics
 from webhooks.admin import shown
 from webhooks.admin.forms import EndpointForm
@@ -220,10 +221,10 @@ class WebhookEndpointAdmin(EndpointAdminBase):
         return f"?tested={deliveries.send_test(endpoint, event_type).pk}#test"
 
     def rotate(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
-        hours = request.POST.get("overlap_hours", "")
-        if not (hours.isascii() and hours.isdigit() and len(hours) < 4):
+        hours = whole_number(request.POST.get("overlap_hours", ""), 999)
+        if hours is None:
             raise InvalidInputError("The overlap is a whole number of hours, from 0 to 168.", code="invalid_overlap")
-        show_once(request, endpoints.rotate(endpoint, timedelta(hours=int(hours)), actor=person(request)))
+        show_once(request, endpoints.rotate(endpoint, timedelta(hours=hours), actor=person(request)))
         self.log_change(request, endpoint, "Changed its secret.")
         self.message_user(request, f"New keys sign from now on; the old ones sign as well for {hours} hours.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -86,6 +87,7 @@ class EndpointForm(FormBase):
             "batch_items",
         )
         help_texts = {
+            "enabled": f"Off: its deliveries wait, for {settings.WEBHOOK_RETENTION_DAYS} days.",
             "adaptive_rate": "Halve the rate when the receiver says 429, and raise it again with each success.",
         }
 

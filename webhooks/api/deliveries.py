@@ -19,11 +19,12 @@ from common.fields import read_fields
 from common.ids import first_uuid7
 from common.openapi import problems
 from common.pagination import NewestFirst
-from common.parameters import choice, identifier, moment, refuse_empty
+from common.parameters import choice, identifier, moment
 from webhooks import deliveries
 from webhooks.api.documents import attempt_document, delivery_detail, delivery_document
 from webhooks.api.endpoints import visible_endpoint
 from webhooks.api.serializers import AttemptDocument, DeliveryDetail, DeliveryDocument, Redelivered, Redelivery
+from webhooks.event_types import NAMES
 from webhooks.models import Attempt, Delivery
 
 DELIVERY = OpenApiParameter("delivery_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Of the delivery.")
@@ -47,18 +48,17 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
         parameters=[
             ENDPOINT,
             OpenApiParameter("state", OpenApiTypes.STR, enum=Delivery.State.values, description="Only in this state."),
-            OpenApiParameter("event_type", OpenApiTypes.STR, description="Only events of this type."),
+            OpenApiParameter("event_type", OpenApiTypes.STR, enum=NAMES, description="Only events of this type."),
             SINCE,
             UNTIL,
         ],
         responses={200: DeliveryDocument(many=True), **problems()},
     )
     def list(self, request: Request) -> Response:
-        refuse_empty(request, ["event_type"])
         found = _filtered(Delivery.objects.visible_to(request.user), request)
         if state := choice(request, "state", Delivery.State.values):
             found = found.filter(state=state)
-        if event_type := request.query_params.get("event_type"):
+        if event_type := choice(request, "event_type", NAMES):
             found = found.filter(event_type=event_type)
         page = self.paginate_queryset(found) or []
         return self.get_paginated_response([delivery_document(delivery) for delivery in page])
@@ -66,6 +66,7 @@ class DeliveryViewSet(IdempotentPosts, GenericViewSet):
     @extend_schema(
         operation_id="webhooks_deliveries_retrieve",
         summary="Read a delivery",
+        description="With the body that is sent, and the latest attempts to send it.",
         parameters=[DELIVERY],
         responses={200: DeliveryDetail, **problems(404)},
     )
@@ -139,6 +140,7 @@ class AttemptViewSet(GenericViewSet):
     @extend_schema(
         operation_id="webhooks_attempts_retrieve",
         summary="Read an attempt",
+        description="The request, and what came of it.",
         parameters=[ATTEMPT],
         responses={200: AttemptDocument, **problems(404)},
     )

@@ -27,38 +27,28 @@ from webhooks.api.serializers import (
     EndpointDocument,
     EndpointFields,
     EndpointPatch,
+    EndpointTest,
     MadeEndpoint,
     NewEndpoint,
     Rotation,
-    TestRequest,
 )
 from webhooks.models import WebhookEndpoint
 
 ID = OpenApiParameter("endpoint_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Of the endpoint.")
 REPLACED_BY: dict[str, Any] = {
+    **{name: getattr(WebhookEndpoint(), name, None) for name in EndpointFields._declared_fields if name != "url"},
     "event_types": endpoints.default_event_types(),
     "headers": {},
-    **{
-        name: getattr(WebhookEndpoint(), name)
-        for name in (
-            "description",
-            "enabled",
-            "signatures",
-            "timeout_seconds",
-            "rate_per_second",
-            "adaptive_rate",
-            "concurrency",
-            "ordered",
-            "retry_delays",
-            "batch_items",
-        )
-    },
 }
 """What PUT gives the fields that its body leaves out: what a new endpoint has."""
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List webhook endpoints", responses={200: EndpointDocument(many=True), **problems()}),
+    list=extend_schema(
+        summary="List webhook endpoints",
+        description="Your own, or all of them if you may see those of others.",
+        responses={200: EndpointDocument(many=True), **problems()},
+    ),
     create=extend_schema(
         summary="Make a webhook endpoint",
         description="The answer holds its secret: keep it, it is not shown again.",
@@ -66,7 +56,10 @@ REPLACED_BY: dict[str, Any] = {
         responses={201: MadeEndpoint, **problems(415)},
     ),
     retrieve=extend_schema(
-        summary="Read a webhook endpoint", parameters=[ID], responses={200: EndpointDocument, **problems(404)}
+        summary="Read a webhook endpoint",
+        description="With how it fares. Its secrets, and the values of its headers, are never shown.",
+        parameters=[ID],
+        responses={200: EndpointDocument, **problems(404)},
     ),
     update=extend_schema(
         summary="Replace a webhook endpoint",
@@ -159,18 +152,18 @@ class EndpointViewSet(IdempotentPosts, GenericViewSet):
         summary="Send an example to a webhook endpoint",
         description="At once, and the answer is what came of it. It is in the log too, and is not tried again.",
         parameters=[ID],
-        request=TestRequest,
+        request=EndpointTest,
         responses={200: AttemptDocument, **problems(404, 415)},
     )
     def test(self, request: Request, endpoint_id: str) -> Response:
-        wanted = read_fields(TestRequest, request)
+        wanted = read_fields(EndpointTest, request)
         attempt = deliveries.send_test(visible_endpoint(request, endpoint_id), wanted["event_type"])
         return Response(attempt_document(attempt))
 
     @extend_schema(
         operation_id="webhooks_pause",
         summary="Pause a webhook endpoint",
-        description="Its deliveries wait until it is resumed, for 30 days at most.",
+        description="Its deliveries wait until it is resumed, for 30 days at most or what the operator has set.",
         parameters=[ID],
         request=None,
         responses={200: EndpointDocument, **problems(404)},

@@ -11,7 +11,7 @@ from common import fields
 from common.errors import InvalidInputError
 from common.openapi import example
 from webhooks.egress import HEADER_VALUE_MAX, HEADERS_MAX
-from webhooks.endpoints import LONGEST_DELAY, MOST_RETRIES
+from webhooks.endpoints import BOUNDS, LONGEST_DELAY, MOST_RETRIES
 from webhooks.event_types import NAMES
 from webhooks.models import Delivery, Lane, SignatureKind, Trigger
 
@@ -95,6 +95,12 @@ class SecretField(fields.Text):
     """24 to 64 bytes in base64, or a private key."""
 
 
+def bounded(name: str, help_text: str) -> fields.Whole:
+    """A number of an endpoint that may be left out."""
+    least, most = BOUNDS[name]
+    return fields.Whole(required=False, min_value=least, max_value=most, help_text=help_text)
+
+
 @example(
     "An endpoint",
     {"url": "https://shop.example.com/hooks/catalogue", "event_types": ["products.changed"], "ordered": True},
@@ -113,7 +119,9 @@ class EndpointFields(fields.Body):
         required=False,
         help_text="The types to send. Left out: all but `products.changed`.",
     )
-    enabled = fields.Flag(required=False, help_text="False: its deliveries wait, for 30 days.")
+    enabled = fields.Flag(
+        required=False, help_text="False: its deliveries wait, for 30 days or what the operator has set."
+    )
     signatures = serializers.ListField(
         child=serializers.ChoiceField(SignatureKind.choices),
         min_length=1,
@@ -121,16 +129,14 @@ class EndpointFields(fields.Body):
         help_text="`v1` (HMAC-SHA256), `v1a` (ed25519), or both. Left out: `v1`.",
     )
     headers = HeadersField(
-        child=fields.Text(allow_blank=True, max_length=4096),
+        child=fields.Text(allow_blank=True),
         required=False,
         help_text="Headers of your own for each request, such as an `Authorization`. Encrypted, and never shown again.",
     )
-    timeout_seconds = fields.Whole(required=False, min_value=1, max_value=30, help_text="For a whole attempt.")
-    rate_per_second = fields.Whole(required=False, min_value=1, max_value=1000, help_text="Requests a second, at most.")
+    timeout_seconds = bounded("timeout_seconds", "For a whole attempt.")
+    rate_per_second = bounded("rate_per_second", "Requests a second, at most.")
     adaptive_rate = fields.Flag(required=False, help_text="Halve the rate at each 429, and let it grow again.")
-    concurrency = fields.Whole(
-        required=False, min_value=1, max_value=1000, help_text="Requests open at a time, at most."
-    )
+    concurrency = bounded("concurrency", "Requests open at a time, at most.")
     ordered = fields.Flag(
         required=False, help_text="One delivery after the other; one that fails holds up those behind it."
     )
@@ -138,12 +144,10 @@ class EndpointFields(fields.Body):
         child=fields.Whole(min_value=1),
         required=False,
         allow_null=True,
-        max_length=20,
+        max_length=MOST_RETRIES,
         help_text="Seconds before the second, third .. attempt. Null: those of Standard Webhooks, 75 hours in all.",
     )
-    batch_items = fields.Whole(
-        required=False, min_value=1, max_value=1000, help_text="Products in one `products.changed`, at most."
-    )
+    batch_items = bounded("batch_items", "Products in one `products.changed`, at most.")
 
 
 @example(
@@ -254,8 +258,8 @@ class Rotation(fields.Body):
 
 
 @example("A ping", {"event_type": "ping"})
-class TestRequest(fields.Body):
-    """What to send."""
+class EndpointTest(fields.Body):
+    """Which example to send."""
 
     event_type = serializers.ChoiceField(
         NAMES,
@@ -320,7 +324,7 @@ class DeliveryDocument(serializers.Serializer):
 
 
 class DeliveryDetail(DeliveryDocument):
-    """The same, with what is sent."""
+    """A delivery, with what is sent."""
 
     body = serializers.JSONField(allow_null=True, help_text="What is sent; null if it is not kept any more.")
     attempt_log = AttemptDocument(many=True, help_text="The latest attempts, newest first, 50 at most.")

@@ -6,12 +6,14 @@ import json
 import socket
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook
 
 from webhooks import keys
@@ -154,3 +156,8 @@ def endpoint_of(receiver: Receiver, *event_types: str, **fields: Any) -> Webhook
     endpoint = WebhookEndpoint.objects.create(url=receiver.url, event_types=list(event_types or ["ping"]), **fields)
     receiver.secret = next((each.text for each in keys.issue_keys(endpoint) if each.kind == "v1"), "")
     return endpoint
+
+
+def public_half(told: str) -> Ed25519PublicKey:
+    """The key of a text `whpk_..`, as a receiver reads it."""
+    return Ed25519PublicKey.from_public_bytes(b64decode(told.removeprefix("whpk_"), validate=True))

@@ -2,7 +2,10 @@
 WITH looked_at AS (
     SELECT line_number, errors
       FROM products_reportedrow
-     WHERE import_id = %(import_id)s AND outcome = %(outcome)s
+     WHERE import_id = %(import_id)s AND outcome = %(outcome)s AND NOT (outcome = 'repaired' AND EXISTS (
+           SELECT FROM products_reportedrow AS other  -- rejected or duplicate all the same
+            WHERE other.import_id = %(import_id)s AND other.line_number = products_reportedrow.line_number
+              AND other.outcome <> 'repaired'))
      ORDER BY line_number
      LIMIT %(rows)s
 ), causes AS (

@@ -1,7 +1,9 @@
--- Rows of a chunk that only the catalogue can show to be wrong; the merge passes over them. Only rows
--- with their cells kept can be such, and the stager keeps those of all that might.
+-- Rows of a chunk that only the catalogue can show to be wrong, after the merge, which passed over them. Only rows with
+-- their cells kept can be such, and the stager keeps those of all that might. A product that was there and is of this
+-- very transaction was created by the row. `missed` is a row whose product somebody else created while the merge ran:
+-- it still is as it was made, and not as the row has it.
 SELECT s.line_number,
-       CASE WHEN p.id IS NOT NULL THEN 'product_exists'
+       CASE WHEN p.id IS NOT NULL THEN CASE WHEN %(may_update)s THEN 'missed' ELSE 'product_exists' END
             WHEN NOT %(may_create)s THEN 'product_unknown'
             ELSE 'name_missing'
        END AS code,
@@ -10,6 +12,7 @@ SELECT s.line_number,
   FROM ({source}) AS s
   LEFT JOIN products_product AS p ON {same_sku}
  WHERE s.cells IS NOT NULL
-   AND CASE WHEN p.id IS NOT NULL THEN NOT %(may_update)s
-            ELSE NOT %(may_create)s OR s.name IS NULL
+   AND CASE WHEN p.id IS NULL THEN NOT %(may_create)s OR s.name IS NULL
+            WHEN %(may_update)s THEN %(merged)s AND p.version = 1 AND {differs}
+            ELSE p.created_at <> now()
        END

@@ -35,6 +35,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "import-format.md").read_text(encod
         ("long description", "description"),
         ("Active", "status"),
         ("is_enabled", "status"),
+        ("\u200bsku\ufeff", "sku"),
     ],
 )
 def test_it_knows_a_column_by_its_synonyms(header: str, name: str) -> None:

@@ -81,6 +81,13 @@ def test_it_finds_the_quotation_mark(text: str, quote: str) -> None:
     assert find_dialect(text) == Dialect(",", quote, 1)
 
 
+def test_apostrophes_in_far_rows_are_no_quotation_marks_where_those_rows_say_otherwise() -> None:
+    usual = "sku,name,text\n" + "A,Lamp,brass\n" * 150
+
+    assert find_dialect(usual + "B,'90s lamp,the boys'\n").quote == '"'
+    assert find_dialect(usual + "B,'A lamp, of oak',brass\n").quote == "'"
+
+
 def test_it_takes_what_is_declared() -> None:
     assert find_dialect("sku,name;x\nA,b;c\n", delimiter=";", quote="", header_line=2) == Dialect(";", "", 2)
 

@@ -18,7 +18,7 @@ from products.tests.importing.imports import execute, imported, numbered, other_
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("file_store")]
 
 
-PARAMETERS = {"first_line": 2, "last_line": 1_000, "may_update": True, "may_create": True}
+PARAMETERS = {"first_line": 2, "last_line": 1_000, "may_update": True, "may_create": True, "merged": True}
 LOOKED_UP = re.compile(r"Index Scan using product_sku_unique on products_product p\S*\n\s+Index Cond: \(\(lower")
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import InvalidInputError
-from products.importing.options import ImportOptions, MaxRejects
+from products.importing.options import ImportOptions, Limit
 
 
 def test_it_has_defaults_for_everything() -> None:
@@ -49,23 +49,23 @@ def test_it_names_every_option_that_it_does_not_understand() -> None:
     ],
 )
 def test_it_stops_a_file_with_too_many_rejects(text: str, rejected: int, rows: int, exceeded: bool) -> None:
-    assert MaxRejects.parse(text).exceeded(rejected, rows) is exceeded
+    assert Limit.parse(text).exceeded(rejected, rows) is exceeded
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1,2", "5%,6%", "101%", "x", "100,", "1e3", "10 000", "none,5", "١"])
 def test_it_refuses_a_limit_that_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="100,10%"):
-        MaxRejects.parse(text)
+        Limit.parse(text)
 
 
 @pytest.mark.parametrize("text", ["none", "7", "2.5%", "100,10%", "999999999999,99.999%"])
 def test_a_limit_is_written_as_it_is_read(text: str) -> None:
-    assert str(MaxRejects.parse(text)) == text
+    assert str(Limit.parse(text)) == text
 
 
 def test_it_says_why_the_import_was_stopped() -> None:
     assert (
-        MaxRejects.parse("100,10%")
+        Limit.parse("100,10%")
         .sentence(1_200, 5_000)
         .startswith("1,200 of the first 5,000 rows were rejected, more than 100 rows and 10 % of the rows.")
     )

@@ -374,13 +374,15 @@ def test_bad_rows_are_rejected_and_the_rest_is_applied() -> None:
         "name_too_long": f"A,{'x' * 256},,",
         "description_too_long": f"A,Lamp,{'x' * 100_001},",
         "control_character": "A,La\x07mp,,",
+        "header_repeated": "sku,name,description,status",
+        "invisible_character": "A\u200b,Lamp,,",
         "unknown_status": "A,Lamp,,sold",
         "name_missing": "A,,,",
     }
 
     import_ = imported(csv("sku,name,description,status", "G-1,Good,,", *rows.values(), "G-2,Good,,"))
 
-    assert counts(import_) == Counts(read=11, created=2, rejected=9)
+    assert counts(import_) == Counts(read=13, created=2, rejected=11)
     assert set(names()) == {"G-1", "G-2"}
     assert reported(import_) == [(line, code) for line, code in enumerate(rows, start=3)]
     elsewhere = {"product_exists", "product_unknown", "duplicate_sku", "attribute_too_long"}
@@ -735,6 +737,40 @@ def test_a_product_that_somebody_creates_meanwhile_is_updated() -> None:
     assert counts(read(import_)) == Counts(read=3, created=2, updated=1)
     assert catalogue()["sku-000001"] == ("Lamp", "", "active", 2)
     assert ProductChange.objects.count() == 3
+
+
+def test_a_product_that_somebody_creates_meanwhile_is_not_new_any_more() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    with other_session() as other:
+        other.set_autocommit(False)
+        execute(other, "INSERT INTO products_product (sku, name) VALUES ('b', 'Theirs')")
+        import_ = received(csv("sku,name", "A,Ours", "B,Ours", "C,Ours"), mode="create", max_rejects="none")
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)
+            execute(other, "DELETE FROM products_product WHERE sku = 'A'")
+            other.commit()
+
+    assert counts(read(import_)) == Counts(read=3, created=2, rejected=1)
+    assert reported(import_) == [(3, "product_exists")]
+    assert names() == {"A": "Ours", "b": "Theirs", "C": "Ours"}
+
+
+@pytest.mark.parametrize(("mode", "row"), [("update", "B,Bench,Oak"), ("upsert", "B,,Oak")])
+def test_a_product_that_somebody_creates_while_the_merge_runs_is_not_passed_over(mode: str, row: str) -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    with other_session() as other:
+        other.set_autocommit(False)
+        execute(other, "SELECT FROM products_product FOR UPDATE")
+        import_ = received(csv("sku,name,description", "A,Lamp,Brass", row), mode=mode, max_rejects="none")
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)  # the merge, which does not see what is created from here on
+            products.create_product({"sku": "B", "name": "Bench"}, actor=None)
+            other.rollback()
+    assert (read(import_).phase, reported(import_)) == ("retrying", [])
+    Import.objects.update(retry_at=None)
+
+    assert counts(run(import_)) == Counts(read=2, updated=2)
+    assert catalogue()["B"] == ("Bench", "Oak", "active", 2)
 
 
 def test_a_product_that_somebody_holds_is_waited_for() -> None:

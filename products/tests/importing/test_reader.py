@@ -91,8 +91,9 @@ def test_it_takes_a_quotation_mark_inside_of_an_unquoted_cell_as_text() -> None:
     assert rows_of(b'sku,name\nA,5" pipe\n') == [(2, ["A", '5" pipe'])]
 
 
-def test_it_reads_a_file_with_a_byte_order_mark() -> None:
-    reader = reader_of(b'\xef\xbb\xbf"sku",name\nA,one\n')
+@pytest.mark.parametrize("marks", [1, 2])
+def test_it_reads_a_file_with_a_byte_order_mark(marks: int) -> None:
+    reader = reader_of(b"\xef\xbb\xbf" * marks + b'"sku",name\nA,one\n')
 
     assert reader.header == ["sku", "name"]
     assert list(reader) == [(2, ["A", "one"])]

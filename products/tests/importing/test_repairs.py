@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from products.importing import report
 from products.importing.detect import Dialect
+from products.importing.lease import request_apply
 from products.importing.repairs import REPAIR_CODES, repair
 from products.models import ReportedRow
-from products.tests.importing.imports import Counts, catalogue, counts, csv, imported, names, reported
+from products.tests.importing.imports import Counts, catalogue, counts, csv, imported, names, reported, run
 
 COMMA = Dialect(",", '"', 1)
 
@@ -68,3 +70,20 @@ def test_with_on_error_abort_a_repaired_row_is_no_error() -> None:
     imported(csv("sku,name", "A,Lamp,,"), on_error="abort")
 
     assert names() == {"A": "Lamp"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("file_store")
+@pytest.mark.parametrize("check_first", ["true", "false"])
+def test_a_row_that_is_rejected_after_its_repair_counts_and_is_listed_as_rejected_alone(check_first: str) -> None:
+    content = csv("sku,name,status", "A,Lamp,active,", "B,,active,,", "C,Old name,active,", "C,Sofa,active")
+
+    import_ = imported(content, max_rejects="none", check_first=check_first)
+    if check_first == "true":
+        assert (import_.rows_repaired, import_.rows_rejected, import_.rows_duplicate) == (1, 1, 1)
+        import_ = run(request_apply(import_))
+
+    assert counts(import_) == Counts(read=4, created=2, rejected=1, duplicate=1)
+    assert import_.rows_repaired == 1
+    assert [row.line_number for row in report.rows_of(import_, "repaired")] == [2]
+    assert [(cause.count, cause.lines) for cause in report.causes(import_, "repaired")] == [(1, [2])]

@@ -181,13 +181,22 @@ def test_a_product_whose_row_is_rejected_is_not_taken_for_missing() -> None:
     assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
 
 
-@pytest.mark.parametrize("sku", ["\N{NO-BREAK SPACE}Café", "café\t", "Cafe\N{COMBINING ACUTE ACCENT}"])
+@pytest.mark.parametrize("sku", ["\N{NO-BREAK SPACE}Café", "café\t", "Cafe\N{COMBINING ACUTE ACCENT}", "Ca\u200bfé"])
 def test_the_sku_of_a_rejected_row_is_read_like_any_other(sku: str) -> None:
     imported(csv(HEADER, "Café,Chair,,active"))
 
     import_ = synced(csv(HEADER, f"{sku},Chair,,sold"), max_rejects="none", max_deactivated="none")
 
     assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
+
+
+def test_the_sku_of_a_rejected_row_is_found_in_a_row_that_stands_in_quotation_marks_as_a_whole() -> None:
+    imported(csv(HEADER, "A,Lamp,,active", "B,Chair,,active"))
+
+    import_ = synced(csv(HEADER, "A,Lamp,,active", '"B,""Chair, oak"",,sold"'), max_rejects="none")
+
+    assert (import_.products_deactivated, import_.rows_rejected) == (0, 1)
+    assert import_.reported_rows.get().cells == ["B", "Chair, oak", "", "sold"]
 
 
 def test_more_than_the_limit_is_not_deactivated_unless_that_is_said() -> None:

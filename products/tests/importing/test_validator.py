@@ -53,6 +53,25 @@ def test_it_makes_a_product_of_a_row(values: tuple[str, ...], row: ProductRow) -
     assert judge(*values) == row
 
 
+@pytest.mark.parametrize("sku", ["A-1\u200b", "\ufeffA-1", "A\u00ad-1", "A\u200e-1"])
+def test_a_sku_that_looks_like_another_one_is_rejected_and_says_where(sku: str) -> None:
+    errors = judge(sku, "Lamp", "", "")
+
+    assert isinstance(errors, list)
+    assert [(error.column, error.code) for error in errors] == [("sku", "invisible_character")]
+    assert "which nobody sees" in errors[0].message
+
+
+def test_what_nobody_sees_may_stand_in_other_cells() -> None:
+    assert judge("A", "Lamp\u200b", "\ufeffBrass", "") == ProductRow(7, "A", "Lamp\u200b", "\ufeffBrass", None)
+
+
+def test_the_header_once_more_is_no_product() -> None:
+    assert errors_of("sku", "name", header="sku,name") == [("", "header_repeated")]
+    assert errors_of("7", "Wrong.", "sku", "name", header="_line,_error,sku,name") == [("", "header_repeated")]
+    assert judge("sku", "Name", header="sku,name") == ProductRow(7, "sku", "Name", None, None)
+
+
 @pytest.mark.parametrize("cell", list(STATUS.values))
 def test_it_knows_each_word_for_a_status_in_any_case(cell: str) -> None:
     expected = ProductRow(7, "A", None, None, STATUS.values[cell])
