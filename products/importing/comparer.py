@@ -48,6 +48,7 @@ def take_duplicates(staging: str, layout: Layout, rule: Import.Duplicates) -> It
     table when the iterator is used up."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL work_mem = '64MB'")
+        cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")  # the merge has the other processor
         cursor.execute(statement("has_duplicates", staging=staging))
         if not cursor.fetchone()[0]:
             return

@@ -52,20 +52,29 @@ class Merger(Settler):
         super().open()
         take_catalogue(self.reporter)
         self._history_before = last_change()
+        self._rows = self._rows_new = 0  # merged so far
 
     def settle_chunk(self, chunk: Chunk) -> tuple[int, int, int]:
         """Numbers of skus compared, products created and products updated.
 
         MERGE does not see a product that another transaction creates meanwhile, and then fails on
         the unique index. The next statement sees it.
+
+        Where all rows so far were new, those of the chunk are taken for new as well, and not looked up. If one is not,
+        the same index says so; from then on all are looked up. Of a row without a name it could not tell.
         """
+        all_new = 0 < self._rows == self._rows_new and not chunk.may_be_unmergeable
+        names = {**self.names, "same_sku": "false"} if all_new else self.names
+        self._rows += chunk.rows
         for last_try in [False] * (MERGE_TRIES - 1) + [True]:
             try:
                 with transaction.atomic(), connection.cursor() as cursor:
-                    cursor.execute(statement("merge_chunk", **self.names), self.parameters_of(chunk))
+                    cursor.execute(statement("merge_chunk", **names), self.parameters_of(chunk))
                     counts: tuple[int, int, int] = cursor.fetchone()
+                    self._rows_new += counts[1]
                     return counts
             except IntegrityError:
+                names = self.names
                 if last_try:
                     raise
         raise AssertionError  # the last try returns or raises

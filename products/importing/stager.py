@@ -21,6 +21,10 @@ from products.models import Import
 
 FIRST_CHUNK = 10_000
 """Rows of the first chunk: small, so that merging starts while most of the file is still unread."""
+_TYPES = ("int8", "text", "text", "text", "text", "text", "text")
+"""Of the columns of copy_staging.sql, as they are sent."""
+_JSONB = "\1"
+"""What jsonb begins with in the binary format, its version; the rest of it is text."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class Stager:
         validate, keep_all, dumps = self._validate, self._keep_all_cells, json.dumps
         width = len(self._reader.header)
         with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
+            copy.set_types(_TYPES)
             write = copy.write_row
             for line_number, cells in rows:
                 count += 1
@@ -144,13 +149,15 @@ class Stager:
                     cells, row = self._repaired(line_number, cells, row)
                 if isinstance(row, list):
                     self._reporter.staged.reject(line_number, cells, row)
-                elif keep_all or row[2] is None:  # no name: it may turn out to be a new product
-                    write((*row, dumps(cells)))
+                    continue
+                staged += 1
+                if row[5] is not None:
+                    row = row._replace(attributes=_JSONB + row[5])
+                if keep_all or row[2] is None:  # no name: it may turn out to be a new product
+                    write((*row, _JSONB + dumps(cells)))
                     kept += 1
-                    staged += 1
                 else:
                     write((*row, None))
-                    staged += 1
         if not count:
             return None
         self._reporter.read(count, self._reader.bytes_read)

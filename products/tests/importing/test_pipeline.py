@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest import LogCaptureFixture, MonkeyPatch
 from pytest_django import Settings
@@ -737,6 +738,28 @@ def test_a_product_that_somebody_creates_meanwhile_is_updated() -> None:
     assert counts(read(import_)) == Counts(read=3, created=2, updated=1)
     assert catalogue()["sku-000001"] == ("Lamp", "", "active", 2)
     assert ProductChange.objects.count() == 3
+
+
+@pytest.mark.parametrize(("row", "name"), [("e,Desk,Oak", "Desk"), ("e,,Oak", "Lamp")])
+def test_a_known_product_is_found_behind_many_new_ones(settings: Settings, row: str, name: str) -> None:
+    settings.IMPORT_BATCH_SIZE = 2
+    imported(csv("sku,name", "E,Lamp"))
+
+    import_ = imported(csv("sku,name,description", "A,Lamp,", "B,Lamp,", "C,Lamp,", row, "D,Lamp,", "F,Lamp,"))
+
+    assert counts(import_) == Counts(read=6, created=5, updated=1)
+    assert catalogue()["E"] == (name, "Oak", "active", 2)
+    assert ProductChange.objects.filter(import_id=import_.pk).count() == 6
+
+
+def test_new_products_are_not_looked_up_behind_new_ones(settings: Settings) -> None:
+    settings.IMPORT_BATCH_SIZE = 2
+    with CaptureQueriesContext(connection) as queries:
+        import_ = imported(numbered(6))
+
+    merges = [query["sql"] for query in queries if query["sql"].startswith("WITH source")]
+    assert [" ON false" in sql for sql in merges] == [False, True, True]
+    assert counts(import_) == Counts(read=6, created=6)
 
 
 def test_a_product_that_somebody_creates_meanwhile_is_not_new_any_more() -> None:
