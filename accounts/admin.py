@@ -176,6 +176,14 @@ class ApiTokenAdmin(admin.ModelAdmin):
         return moment(token.expires_at) if token.expires_at else "never"
 
 
+class ActionFilter(admin.AllValuesFieldListFilter):
+    """Django's, which would read all entries to find out what there is to choose."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lookup_choices = audit.actions()  # type: ignore[assignment]  # which has values, too
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
     """What was done, to read and to filter; nobody writes here. It may go back for years."""
@@ -184,7 +192,7 @@ class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
     paginator = EstimatingPaginator
     show_full_result_count = False
     list_display = ("when", "actor_name", "action", "object_type", "object_id", "ip")
-    list_filter = ("action", "at")
+    list_filter = (("action", ActionFilter), "at")
     search_fields = ("actor_name", "object_id", "request_id")
     fields = ("when", "actor_name", "action", "object_type", "object_id", "details", "ip", "request_id")
     readonly_fields = fields

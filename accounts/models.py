@@ -11,6 +11,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -149,7 +150,11 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "audit entries"
-        indexes = [models.Index(fields=["action", "-id"], name="audit_by_action")]
+        indexes = [
+            models.Index(fields=["action", "-id"], name="audit_by_action"),
+            # For "today" and the like. Entries lie in the order of their times.
+            BrinIndex(fields=["at"], name="audit_by_time", pages_per_range=32),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_id}"

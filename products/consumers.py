@@ -1,9 +1,10 @@
 """Sockets that show an import while it runs. Each authorises, joins the hub's feed, and sends what is new.
 
 Close codes, for clients: 1000 the end was told, do not come back; 1006 cut off, as by a server that
-stops (daphne says no goodbye), come back; 1011 and 1013 our fault, come back later; 4401 who are you,
-4403 you may not, 4404 there is no such import for you (as HTTP's 401, 403, 404); 4429 too many
-sockets; 1008 and 1009 too many or too large frames.
+is killed, come back; 4500 and 4503 our fault, come back later; 4401 who are you, 4403 you may not,
+4404 there is no such import for you, 4413 too large a frame, 4429 too many sockets or frames (as
+HTTP's 401, 403, 404, 413, 429). Of the codes below 3000 daphne sends 1000 alone: it fails for any
+other, and leaves the socket open.
 A socket is accepted before it is refused, since browsers can't read why a handshake failed;
 only a foreign origin is turned away at the door.
 """
@@ -119,9 +120,9 @@ class ImportConsumer(AsyncWebsocketConsumer):
         self._frames = self._frames + 1 if minute == self._minute else 1
         self._minute = minute
         if len(bytes_data if bytes_data is not None else (text_data or "").encode()) > MAX_FRAME_BYTES:
-            await self._stop(1009)
+            await self._stop(4413)
         elif self._frames > MAX_FRAMES_PER_MINUTE:
-            await self._stop(1008)
+            await self._stop(4429)
 
     def frame(self, snapshot: Snapshot) -> str:
         return snapshot.document_json
@@ -138,10 +139,10 @@ class ImportConsumer(AsyncWebsocketConsumer):
             await self.close(4404)
         except DatabaseError as error:
             logger.warning("socket_not_authorised: %s", error)
-            await self.close(1013)
+            await self.close(4503)
         except Exception:
             logger.exception("socket_failed")
-            await self.close(1011)
+            await self.close(4500)
         else:
             await self.close(1000)
 

@@ -245,7 +245,7 @@ def _of_imports(after: Place, until: int, limit: int, values: bool) -> Iterator[
          WHERE (changes_transaction, changes_until) > (%s::text::xid8, %s::bigint)
            AND changes_transaction < %s::text::xid8
            AND rows_created + rows_updated + rows_deleted + products_deactivated > 0
-         ORDER BY changes_transaction, changes_after
+         ORDER BY products_import.changes_transaction, changes_after  -- by its bare name it would be the text above
          LIMIT %s"""
     with connection.cursor() as cursor:
         cursor.execute(sql, [*after, until, limit + 1])

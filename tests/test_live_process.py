@@ -216,6 +216,34 @@ async def test_it_tells_each_refusal_by_its_code(
     assert refused.value.response.status_code == 403
 
 
+@pytest.mark.parametrize(("frames", "code"), [(["x" * 70_000], 4413), (["hello?"] * 250, 4429)], ids=["large", "many"])
+async def test_a_client_that_says_too_much_is_let_go(
+    live: LiveProcess, import_: Import, bearer: dict[str, str], frames: list[str], code: int
+) -> None:
+    async with connect(live.url(path_of(import_)), additional_headers=bearer) as websocket:
+        await next_document(websocket)
+        with suppress(ConnectionClosed):
+            for frame in frames:
+                await websocket.send(frame)
+
+        assert await close_code(websocket) == code
+
+
+async def test_where_the_database_fails_a_client_is_told_to_come_back(
+    live: LiveProcess, import_: Import, bearer: dict[str, str]
+) -> None:
+    def rename(table: str, name: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} RENAME TO {name}")
+
+    await in_database(rename, "products_import", "products_away")
+    try:
+        async with connect(live.url(path_of(import_)), additional_headers=bearer) as websocket:
+            assert await close_code(websocket) == 4503
+    finally:
+        await in_database(rename, "products_away", "products_import")
+
+
 async def test_a_stopped_process_lets_go_at_once_and_without_claiming_an_end(
     live: LiveProcess, import_: Import, bearer: dict[str, str]
 ) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.authentication import authenticate_token
 from accounts.models import ApiToken, User
@@ -16,6 +20,7 @@ from accounts.models import ApiToken, User
 pytestmark = pytest.mark.django_db
 
 ADD = "/admin/accounts/apitoken/add/"
+ENTRIES = 40_000
 
 
 @pytest.fixture
@@ -142,3 +147,46 @@ def test_nobody_but_a_superuser_changes_or_deletes_one(root: User, staff: User) 
     assert client.post(f"/admin/accounts/user/{root.pk}/password/", {}).status_code == 403
     assert client.post(f"/admin/accounts/user/{root.pk}/delete/", {"post": "yes"}).status_code == 403
     assert User.objects.filter(pk=root.pk).exists()
+
+
+@pytest.fixture
+def long_log() -> None:
+    """Entries of 400 days, the last of them of a week ago."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO accounts_auditentry (at, actor_name, action, object_type, object_id, details, request_id) "
+            "SELECT now() - interval '407 days' + n * interval '400 days' / %(number)s, 'ada', "
+            "       (ARRAY['export.made', 'token.issued'])[1 + n %% 2], '', '', '{}', '' "
+            "FROM generate_series(1, %(number)s) AS n",
+            {"number": ENTRIES},
+        )
+        cursor.execute("SELECT brin_summarize_new_values('audit_by_time')")
+        cursor.execute("ANALYZE accounts_auditentry")
+
+
+@pytest.mark.usefixtures("long_log")
+@pytest.mark.parametrize("days", [1, 9])
+def test_the_audit_log_is_shown_by_action_and_day_without_reading_all_of_it(root: User, days: int) -> None:
+    since = timezone.now() - timedelta(days=days)
+    client = client_of(root)
+    with CaptureQueriesContext(connection) as asked:
+        page = client.get("/admin/accounts/auditentry/", {"at__gte": str(since)}).content.decode()
+
+    assert all(f"action={action}" in page for action in ("export.made", "token.issued"))
+    looks = [query["sql"] for query in asked if "accounts_auditentry" in query["sql"]]
+    assert len(looks) > 2
+    assert max(map(entries_read, looks)) < ENTRIES / 4
+
+
+def entries_read(statement: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.removeprefix('EXPLAIN (FORMAT JSON) ')}")
+        return _read_by(cursor.fetchone()[0][0]["Plan"])
+
+
+def _read_by(plan: dict[str, Any]) -> int:
+    own = 0
+    if plan.get("Relation Name") == "accounts_auditentry":
+        vain = sum(number for name, number in plan.items() if name.startswith("Rows Removed by"))
+        own = round((plan["Actual Rows"] + vain) * plan["Actual Loops"])
+    return own + sum(map(_read_by, plan.get("Plans", ())))

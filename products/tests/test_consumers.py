@@ -528,19 +528,19 @@ async def test_what_a_client_says_is_ignored(import_: Import, alice: User) -> No
         assert (await socket.document())["state"] == "SUCCESS"
 
 
-async def test_a_client_that_says_a_lot_is_closed_with_1009(import_: Import, alice: User) -> None:
+async def test_a_client_that_says_a_lot_is_closed_with_4413(import_: Import, alice: User) -> None:
     async with opened(path_of(import_), await in_database(bearer, alice)) as socket:
         await socket.document()
         await socket.send_to(text_data="x" * (64 * 1024 + 1))
-        assert await socket.close_code() == 1009
+        assert await socket.close_code() == 4413
 
 
-async def test_a_client_that_does_not_stop_talking_is_closed_with_1008(import_: Import, alice: User) -> None:
+async def test_a_client_that_does_not_stop_talking_is_closed_with_4429(import_: Import, alice: User) -> None:
     async with opened(path_of(import_), await in_database(bearer, alice)) as socket:
         await socket.document()
         for _ in range(2 * consumers.MAX_FRAMES_PER_MINUTE + 2):
             await socket.send_to(text_data="hello?")
-        assert await socket.close_code() == 1008
+        assert await socket.close_code() == 4429
 
 
 # --- waiting -------------------------------------------------------------------------------------

@@ -214,6 +214,18 @@ def test_imports_and_single_edits_come_in_the_order_of_their_transactions(
     assert len(seen) == 3 + 2 + 5 + 1 + 5
 
 
+def test_no_import_is_skipped_where_the_numbers_of_transactions_get_longer(client: APIClient) -> None:
+    for number, sku in enumerate("ABCD", start=8):
+        import_ = imported(csv("sku,name", f"{sku},Lamp"))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE products_import SET changes_transaction = %s::text::xid8 WHERE id = %s", [number, import_.pk]
+            )
+
+    assert skus(client.get(CHANGES, {"page_size": 1}).json()) == ["A"]
+    assert skus(client.get(CHANGES, {"page_size": 2}).json()) == ["A", "B"]
+
+
 def test_an_edit_made_while_an_import_was_running_is_told_once(client: APIClient) -> None:
     with uncommitted("SLOW"):
         imported(numbered(3))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from common.tests.waiting import wait_until
 from tests.acceptance.checks import assert_whole
@@ -100,7 +103,7 @@ def test_without_the_database_requests_are_refused_quickly_and_served_again_when
 
 
 def test_a_frozen_database_keeps_nobody_waiting_and_all_is_well_when_it_goes_on(service: Service) -> None:
-    service.import_(first_file())
+    shown = service.import_(first_file())
     paths = ["/api/v1/products/", "/api/v1/imports/", "/imports/", "/readyz"]
     cookies = session_of_ada(service).cookies.get_dict()
 
@@ -114,6 +117,10 @@ def test_a_frozen_database_keeps_nobody_waiting_and_all_is_well_when_it_goes_on(
             first = list(threads.map(ask, paths * 10))
             then = list(threads.map(ask, paths * 10))
             alive = service.get("/livez")
+            socket = f"ws://127.0.0.1:{service.live_port}/ws/imports/{shown.id}/"
+            with connect(socket, additional_headers=service.headers) as live, pytest.raises(ConnectionClosed):
+                live.recv(timeout=5)
+            assert live.close_code == 4503
         for answer in first + then:
             took = answer.elapsed.total_seconds()
             assert (answer.status_code, took < 5) == (503, True), (answer.url, answer.status_code, took)

@@ -588,7 +588,7 @@ def test_a_file_of_100_mb_is_dropped_and_watched_to_its_end(page: Page, tmp_path
         out.writelines(f"SKU-{number:07d},Desk lamp {number},{text}\n" for number in range(450_000))
     assert file.stat().st_size > 100_000_000
     page.get_by_label("File", exact=True).set_input_files(file)
-    page.get_by_label("Look").set_checked(False)
+    page.get_by_label("Check first").set_checked(False)
 
     import_ = upload(page)
 

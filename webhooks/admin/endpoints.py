@@ -154,6 +154,7 @@ class WebhookEndpointAdmin(EndpointAdminBase):
             "health": {
                 **health,
                 "shown_state": shown.state(health["state"]),
+                "explained": shown.EXPLAINED.get(health["state"], ""),
                 "success": shown.share(health["success_rate"]),
                 "p95": shown.milliseconds(health["p95_ms"]),
                 "waiting": shown.backlog(health),

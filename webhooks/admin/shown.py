@@ -10,12 +10,12 @@ from django.utils.safestring import SafeString
 from common.moments import moment
 from webhooks.models import Attempt, Delivery
 
-__all__ = ["answer", "attempt", "backlog", "milliseconds", "moment", "share", "span", "state", "timings"]
+__all__ = ["EXPLAINED", "answer", "attempt", "backlog", "milliseconds", "moment", "share", "span", "state", "timings"]
 
 LOOKS = {
     "ok": "SUCCESS",
     "failing": "FAILURE",
-    "deferred": "PROGRESS",
+    "deferred": "TROUBLE",
     "paused": "CANCELLED",
     "disabled": "FAILURE",
     Delivery.State.PENDING: "PENDING",
@@ -24,6 +24,15 @@ LOOKS = {
     Delivery.State.DISCARDED: "CANCELLED",
 }
 """Which of the looks of static/parts.css a state has."""
+
+
+EXPLAINED = {
+    "failing": "Attempts fail. What failed is tried again, after pauses that grow.",
+    "deferred": "Most attempts failed of late, so its deliveries wait. One is tried every 30 seconds to 15 minutes; as "
+    "soon as it is taken, all others go too.",
+    "paused": "It is off, because somebody said so. Its deliveries wait until it is resumed.",
+}
+"""What a state of an endpoint means. Why one is `disabled` stands in its `disabled_reason`."""
 
 
 def state(word: str) -> SafeString:

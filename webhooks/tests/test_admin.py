@@ -8,11 +8,12 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
 from webhooks import deliveries, endpoints
-from webhooks.models import Attempt, Delivery, WebhookEndpoint
+from webhooks.models import Attempt, Delivery, EndpointState, WebhookEndpoint
 from webhooks.targets import MASK, own_headers
 from webhooks.tests.receivers import receiving
 
@@ -129,6 +130,25 @@ def test_the_test_button_shows_the_code_the_time_and_the_reply(admin_client: Cli
     assert "HTTP 200" in page
     assert f"{attempt.total_ms} ms" in page
     assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "look", "words"),
+    [
+        ({"failing_since": timezone.now()}, "FAILURE", "Attempts fail."),
+        ({"open_until": timezone.now()}, "TROUBLE", "Most attempts failed of late, so its deliveries wait."),
+    ],
+)
+def test_the_page_of_an_endpoint_explains_its_state(
+    admin_client: Client, fields: dict[str, Any], look: str, words: str
+) -> None:
+    endpoint = made("http://127.0.0.1:9/")
+    EndpointState.objects.update_or_create(pk=endpoint.pk, defaults=fields)
+
+    page = text(admin_client.get(f"{BASE}{endpoint.pk}/change/"))
+
+    assert f'class="state {look}">' in page
+    assert words in page
 
 
 def test_an_endpoint_is_paused_resumed_and_given_a_new_secret(admin_client: Client) -> None:

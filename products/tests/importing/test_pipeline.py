@@ -778,6 +778,21 @@ def test_a_product_that_somebody_creates_meanwhile_is_not_new_any_more() -> None
     assert names() == {"A": "Ours", "b": "Theirs", "C": "Ours"}
 
 
+def test_a_product_that_somebody_deletes_while_the_merge_runs_was_there() -> None:
+    imported(csv("sku,name", "A,Lamp"))
+    with other_session() as other:
+        other.set_autocommit(False)
+        execute(other, "INSERT INTO products_product (sku, name) VALUES ('b', 'Theirs')")
+        import_ = received(csv("sku,name", "A,Ours", "B,Ours"), mode="create", max_rejects="none")
+        with aside(lambda: run(import_)):
+            wait_until(waiting_for_lock)  # the merge, which has seen A
+            products.delete_product(Product.objects.get(sku="A"), actor=None)
+            other.rollback()
+
+    assert counts(read(import_)) == Counts(read=2, created=1, rejected=1)
+    assert reported(import_) == [(2, "product_exists")]
+
+
 @pytest.mark.parametrize(("mode", "row"), [("update", "B,Bench,Oak"), ("upsert", "B,,Oak")])
 def test_a_product_that_somebody_creates_while_the_merge_runs_is_not_passed_over(mode: str, row: str) -> None:
     imported(csv("sku,name", "A,Lamp"))
