@@ -119,10 +119,10 @@ def test_a_page_takes_as_many_queries_as_an_entry(client: APIClient) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as context:
             assert history(client, "A")["results"]
-        return len(context)
+        # Whether the token is looked up anew depends on how long ago that was done.
+        return len([query for query in context if "accounts_apitoken" not in query["sql"]])
 
     catalogue.update_product(product, {"name": "Lamp 0"}, actor=ada)
-    queries()  # the first one notes that the token is in use
     few = queries()
     for number in range(1, 20):
         catalogue.update_product(product, {"name": f"Lamp {number}"}, actor=ada)
