@@ -13,7 +13,7 @@ from common.parameters import whole_number
 from products import catalogue
 from products.api.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from products.api.imports import ImportViewSet, upload_schema
-from products.api.products import NOT_MODIFIED, SKU, ProductViewSet
+from products.api.products import CHOSEN, NOT_MODIFIED, SKU, ProductViewSet
 from products.api.serializers import NewProduct, ProductDocument, ProductFields, ShownProduct
 from products.listing import FIELDS
 from products.models import Product
@@ -40,7 +40,7 @@ class OriginalImportViewSet(ImportViewSet):
         operation_id="original_products_retrieve",
         summary="Read a product",
         description="As `GET /api/v1/products/{sku}/`.",
-        parameters=[SKU, IF_NONE_MATCH, ETAG],
+        parameters=[SKU, CHOSEN, IF_NONE_MATCH, ETAG],
         responses={200: ShownProduct, 304: NOT_MODIFIED, **problems(404)},
     ),
     update=extend_schema(
