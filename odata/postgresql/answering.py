@@ -84,11 +84,10 @@ class WatchfulConnection(psycopg.Connection[Any]):
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         while True:
-            began = time.monotonic()
             try:
                 result = super().wait(gen, interval, PATIENCE)
             except _WaitTimeout:
-                if server.answers(began):
+                if server.answers(since=time.monotonic() - PATIENCE):
                     continue
                 self.pgconn.finish()  # what its session is doing is not known any more
                 raise psycopg.OperationalError("PostgreSQL gives no answer, neither to this nor to anybody") from None
