@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp ## start everything, from nothing to 500,000 products
 	@exec $(RUN) manage.py up
 
 test: lint $(NODE)/node_modules/made.stamp ## all linters, then all tests, on all cores; PYTEST_ARGS are passed on
-	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(RUN) -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp ## style, types, direction of imports, settings for production, migrations
 	$(RUN) -m ruff check .

@@ -43,11 +43,6 @@ def is_shared_out(config: pytest.Config) -> bool:
     return bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: a third of the time, tests wait for other processes to do something."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Start what is missing, once for the session. All of it stops when pytest ends, however it ends."""
     said: list[str] = []

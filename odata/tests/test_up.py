@@ -62,11 +62,14 @@ def test_it_imports_a_sample_through_the_api(up: Up) -> None:
         products = connection.execute("SELECT count(*), min(sku), max(sku) FROM products_product").fetchone()
         (import_id,) = connection.execute("SELECT id FROM products_import WHERE state = 'SUCCESS'").fetchone() or ("",)
         wait_until(lambda: connection.execute("SELECT FROM accounts_apitoken").fetchall() == [], "its token is revoked")
-        users = connection.execute("SELECT username, is_active, is_superuser FROM accounts_user").fetchall()
+        users = "SELECT username, is_active, is_superuser FROM accounts_user"
+        wait_until(
+            lambda: connection.execute(users).fetchall() == [("sample-import", False, False)],
+            "its user, the only one, is locked out",
+        )
 
     assert products == (2000, "OD-0000000", "OD-0001999")
     assert last.endswith(f"{up.address}/imports/{import_id}/")
-    assert users == [("sample-import", False, False)]
     assert [path.name for path in up.home.glob("sample*")] == []
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
 
 from common.tests.addresses import database_url, free_port, listens
 from common.tests.waiting import wait_until
@@ -29,6 +29,8 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 START_SECONDS = 30
 PASSWORD = "a long password"
 """Everybody's."""
+
+expect.set_options(timeout=20_000)  # ms: several browsers share the processors
 
 
 @pytest.fixture(scope="session")
