@@ -28,7 +28,7 @@ DELETE_BATCH = """
     DELETE FROM accounts_auditentry
      WHERE id IN (SELECT id FROM accounts_auditentry WHERE at < %s ORDER BY id LIMIT %s)
 """
-"""The oldest come first, by the key: `at` has no index, and follows it."""
+"""The oldest come first, by the key, which `at` follows."""
 
 EACH_ACTION = """
     WITH RECURSIVE found AS (

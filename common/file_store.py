@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from django.core.files.storage import default_storage
 
 
@@ -12,3 +14,11 @@ def listed(folder: str) -> tuple[list[str], list[str]]:
     except FileNotFoundError:
         return [], []
     return folders, files
+
+
+def path_in_store(name: str) -> Path | None:
+    """Where this lies on the disk; None in a store of objects, such as a bucket, which has no paths."""
+    try:
+        return Path(default_storage.path(name))
+    except NotImplementedError:  # Django's word for that: Storage.path
+        return None

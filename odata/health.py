@@ -33,7 +33,7 @@ from common.middleware import forget_unknown_user
 from common.problems import problem_response
 from common.stopping import stopping
 from odata.postgresql.answering import DEADLINE as DATABASE_DEADLINE
-from odata.postgresql.answering import own_connection as own_connection
+from odata.postgresql.answering import own_connection
 
 log = structlog.get_logger(__name__)
 

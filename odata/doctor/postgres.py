@@ -11,6 +11,7 @@ from django.conf import settings
 
 from odata import health
 from odata.doctor.finding import Finding, error, ok, warning
+from odata.postgresql.answering import own_connection
 
 OLDEST = 180000
 """PostgreSQL 18, as `server_version_num`: imports use `MERGE .. RETURNING old, new`."""
@@ -58,7 +59,7 @@ def server() -> Iterator[Finding]:
     """Whether it answers, how fast, in which version, with which tables, and whether its clock is ours."""
     began = time.monotonic()
     try:
-        with health.own_connection() as database:
+        with own_connection() as database:
             took = (time.monotonic() - began) * 1000
             latency, skew = _time(database)
             (number, name) = _row(database, "SELECT current_setting('server_version_num')::int, version()")
@@ -91,7 +92,7 @@ def server() -> Iterator[Finding]:
 
 def session() -> Iterator[Finding]:
     """How it is set up."""
-    with health.own_connection() as database:
+    with own_connection() as database:
         found = dict(database.execute(SETTINGS, [list(NAMES)]).fetchall())
         yield from _durability(found)
         yield from _upkeep(found, _row(database, WRAPAROUND)[0])

@@ -23,6 +23,7 @@ from common.sealing import UnreadableSecretError, unseal
 from odata import alive, health
 from odata.addresses import local_host
 from odata.doctor.finding import Finding, error, ok, warning
+from odata.postgresql.answering import own_connection
 
 NEEDED = {
     "worker-imports": "imports wait",
@@ -180,7 +181,7 @@ def queues() -> Iterator[Finding]:
 
 def imports() -> Iterator[Finding]:
     """Imports that should go on and don't."""
-    with health.own_connection() as database:
+    with own_connection() as database:
         waiting, oldest, running, lost, checked = database.execute(IMPORTS).fetchone() or (0, None, 0, 0, 0)
         ended, failed = database.execute(DAY, [first_uuid7(timezone.now() - timedelta(days=1))]).fetchone() or (0, 0)
     sentence = f"{waiting} imports wait, {running} run, {checked} wait for a decision."
@@ -202,7 +203,7 @@ def imports() -> Iterator[Finding]:
 
 def webhooks() -> Iterator[Finding]:
     """Deliveries that are late though their receiver works, and receivers that don't."""
-    with health.own_connection() as database:
+    with own_connection() as database:
         due, late = database.execute(BACKLOG).fetchone() or (0, 0)
         on, open_, off = database.execute(TROUBLE).fetchone() or (0, 0, 0)
     if late > WAITS_LONG:
@@ -233,7 +234,7 @@ def second_factors() -> Iterator[Finding]:
 def _sealed(what: str, statement: str, then: str, instead: str) -> Iterator[Finding]:
     """Whether what these rows hold can be decrypted; what follows if not, and what else could be done."""
     things = what.replace("_", " ")
-    with health.own_connection() as database:
+    with own_connection() as database:
         sealed = [text for (text,) in database.execute(statement).fetchall()]
     unreadable = sum(not _can_be_read(text) for text in sealed)
     if unreadable:
@@ -250,7 +251,7 @@ def _sealed(what: str, statement: str, then: str, instead: str) -> Iterator[Find
 def sessions() -> Iterator[Finding]:
     """Whether the newest session was signed with our SECRET_KEY, as it is not where each machine has its own."""
     store = SessionStore()
-    with health.own_connection() as database:
+    with own_connection() as database:
         newest = database.execute(NEWEST_SESSION).fetchone()
     if newest is None:
         yield ok("sessions", "Nobody is logged in.")

@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from accounts import audit
 from common.errors import NoSpaceError, StoreUnavailableError, TooLargeError
-from common.file_store import listed
+from common.file_store import listed, path_in_store
 from common.ids import uuid7
 from products.importing import quota
 from products.importing.options import ImportOptions
@@ -73,9 +73,8 @@ def _require_room(length: int, *, copies: int) -> None:
 
     `copies`: how many of it are on the disk for a while. A store without paths has no end that we could see.
     """
-    try:
-        folder = Path(default_storage.path(""))
-    except NotImplementedError:
+    folder = path_in_store("")
+    if folder is None:
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     room = max(0, shutil.disk_usage(folder).free - MARGIN) // copies
@@ -197,9 +196,8 @@ def begin(
 
 def _link(path: Path, wanted: str, body: _Body) -> str | None:
     """Give the file a second name in the store, without copying it. None if the store has no paths."""
-    try:
-        target = Path(default_storage.path(wanted))
-    except NotImplementedError:
+    target = path_in_store(wanted)
+    if target is None:
         return None
     for _ in body.chunks():
         pass  # counted and hashed
@@ -212,9 +210,8 @@ def _link(path: Path, wanted: str, body: _Body) -> str | None:
 def set_failed_file_aside(import_: Import) -> None:
     """Move the file of a failed import to `errors/`, where an operator finds it."""
     name = f"{FAILED_FOLDER}/{import_.pk}.csv"
-    try:
-        source, target = Path(default_storage.path(import_.stored_file)), Path(default_storage.path(name))
-    except NotImplementedError:  # a store of objects: it has no paths
+    source, target = path_in_store(import_.stored_file), path_in_store(name)
+    if source is None or target is None:
         with default_storage.open(import_.stored_file) as file:
             name = default_storage.save(name, file)
         Import.objects.filter(pk=import_.pk).update(stored_file=name)
@@ -292,10 +289,8 @@ class _Body(File):
 
 def _make_durable(stored: str) -> None:
     """Have a stored file on the disk itself. Stores without paths promise that by answering."""
-    try:
-        make_durable(Path(default_storage.path(stored)))
-    except NotImplementedError:
-        return
+    if path := path_in_store(stored):
+        make_durable(path)
 
 
 def give_connection_back() -> None:

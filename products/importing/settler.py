@@ -131,7 +131,7 @@ class Settler:
         with connection.cursor() as cursor, streamed(cursor, sql, self.parameters_of(chunk)) as listing:
             for line_number, code, sku, cells in listing:
                 if code == "missed":
-                    raise CatalogueMovedError(f"Somebody created {sku} while the import was being written.")
+                    raise CatalogueMovedError("Somebody created a product of the file while it was being written.")
                 self.reporter.merging.reject(line_number, json.loads(cells), [_REASONS[code](line_number, sku)])
                 count += 1
         return count

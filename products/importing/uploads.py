@@ -22,12 +22,12 @@ from functools import partial
 from pathlib import Path
 
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import ApiToken, User
 from common.errors import ConflictError, InvalidInputError, NotFoundError, ServiceError, TooLargeError
+from common.file_store import path_in_store
 from common.ids import uuid7
 from products.importing import quota, receiver
 from products.importing.options import ImportOptions
@@ -123,7 +123,7 @@ def create(owner: User, token: ApiToken | None, *, length: int, file_name: str =
     )
     path = path_of(upload.pk)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _shared():
+    if path_in_store(FOLDER) is None:
         remove_strays()
     receiver.refuse_by_length(length, owner)
     try:
@@ -208,16 +208,7 @@ def path_of(upload_id: uuid.UUID) -> Path:
 
 def _folder() -> Path:
     """Below the file store, so that a finished file need not be copied; where that has no paths, on the local disk."""
-    return Path(default_storage.path(FOLDER)) if _shared() else settings.FILE_UPLOAD_TEMP_DIR / FOLDER
-
-
-def _shared() -> bool:
-    """Whether the workers see the folder."""
-    try:
-        default_storage.path(FOLDER)
-    except NotImplementedError:
-        return False
-    return True
+    return path_in_store(FOLDER) or settings.FILE_UPLOAD_TEMP_DIR / FOLDER
 
 
 def _remove_files(upload_id: uuid.UUID) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -17,6 +16,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from accounts.tests.people import token_of
 from common.tests.addresses import database_url
+from common.tests.waiting import wait_until
 from products import catalogue
 from products.catalogue import CATALOGUE_LOCK
 from products.models import ChangePush, Product, ProductChange
@@ -341,10 +341,8 @@ def test_a_product_that_somebody_creates_meanwhile_is_changed_then(client: APICl
 
     def commit_when_waited_for(other: Any) -> None:
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
-        deadline = time.monotonic() + 4
         with psycopg.connect(url, autocommit=True) as watcher:
-            while not watcher.execute(waiting).fetchone()[0] and time.monotonic() < deadline:  # type: ignore[index]
-                time.sleep(0.01)
+            wait_until(lambda: watcher.execute(waiting).fetchone()[0], "our write waits for theirs", 4)  # type: ignore[index]
         other.commit()
 
     with elsewhere("INSERT INTO products_product (sku, name) VALUES ('a', 'Theirs')") as other:
